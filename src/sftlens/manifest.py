@@ -1,0 +1,106 @@
+"""The record of how a run folder came about."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import platform
+import sys
+from collections.abc import Mapping
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from sftlens.errors import UserError
+from sftlens.outputs import new_file
+
+FORMAT_VERSION = 1
+MANIFEST = "manifest.json"
+
+_PACKAGES = ("sftlens", "torch", "transformers", "trl", "datasets", "numpy", "polars", "safetensors")
+
+
+def write_manifest(
+    folder: Path, *, stage: str, config: Mapping[str, Any], result: Mapping[str, Any]
+) -> None:
+    """Write ``manifest.json``: format, command line, config, result, and package versions.
+
+    Args:
+        folder: the run folder.
+        stage: the command that made it, such as ``probe``.
+        config: everything the result depends on: inputs with their hashes, settings, seeds.
+        result: what the command's ``--json`` prints.
+    """
+    content = {
+        "format_version": FORMAT_VERSION,
+        "stage": stage,
+        "command_line": sys.argv,
+        "config": config,
+        "config_key": content_key(config),
+        "result": result,
+        "versions": {"python": platform.python_version(), **_versions()},
+    }
+    with new_file(folder / MANIFEST) as path:
+        path.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def read_manifest(folder: Path, stage: str) -> dict[str, Any]:
+    """Read and check the manifest of a run folder.
+
+    Raises:
+        UserError: when the folder was not made by ``sftlens STAGE`` or by a newer version.
+    """
+    path = folder / MANIFEST
+    remedy = f"give the folder that `sftlens {stage}` wrote"
+    if not path.is_file():
+        raise UserError(f"{folder}: holds no {MANIFEST}; {remedy}")
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise UserError(f"{path}: is no JSON ({error}); {remedy}") from None
+    if not isinstance(content, dict) or content.get("stage") != stage:
+        found = content.get("stage") if isinstance(content, dict) else None
+        raise UserError(f"{path}: tells of stage {found!r}, not {stage!r}; {remedy}")
+    if content.get("format_version") != FORMAT_VERSION:
+        raise UserError(
+            f"{path}: has format {content.get('format_version')!r}, this sftlens reads "
+            f"{FORMAT_VERSION}; use the sftlens that wrote it"
+        )
+    return content
+
+
+def finished_result(folder: Path, *, stage: str, config: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The result of an earlier run of the same stage with the same config, or None.
+
+    A folder that holds anything else is the business of :func:`sftlens.outputs.require_free`.
+    """
+    try:
+        content = read_manifest(folder, stage)
+    except UserError:
+        return None
+    if content.get("config_key") != content_key(config):
+        return None
+    result = content.get("result")
+    return result if isinstance(result, dict) else None
+
+
+def content_key(config: Mapping[str, Any]) -> str:
+    """A hash of a JSON-able mapping that does not depend on the order of its keys."""
+    text = json.dumps(config, sort_keys=True, ensure_ascii=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def file_hash(path: Path) -> str:
+    """SHA-256 of a file's bytes, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _versions() -> dict[str, str]:
+    found = {}
+    for name in _PACKAGES:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return found

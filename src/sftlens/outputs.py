@@ -1,0 +1,82 @@
+"""Output folders and files that appear whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from sftlens.errors import UserError
+
+
+def require_free(path: Path) -> None:
+    """Refuse an output path that holds something.
+
+    Raises:
+        UserError: when ``path`` is a file or a folder with anything in it, or when its parent is a
+            file.
+    """
+    for parent in path.absolute().parents:
+        if parent.exists():
+            if not parent.is_dir():
+                raise UserError(f"{path}: cannot be made, since {parent} is a file; choose another")
+            break
+    if not path.exists() and not path.is_symlink():
+        return
+    if path.is_dir() and not any(path.iterdir()):
+        return
+    raise UserError(f"{path}: holds something already; choose another folder, or remove it first")
+
+
+@contextmanager
+def new_folder(path: Path, *, work: Path | None = None) -> Iterator[Path]:
+    """A folder to fill, renamed to ``path`` when the block ends without an error.
+
+    Args:
+        path: where the whole folder appears; must be absent or empty.
+        work: the folder to fill, on the same file system; kept when the block fails, so that
+            interrupted work goes on from it. Without it a fresh one is made beside ``path`` and
+            removed on failure.
+
+    Raises:
+        UserError: when ``path`` holds something.
+    """
+    require_free(path)
+    keep = work is not None
+    if work is None:
+        work = path.with_name(f".{path.name}.partial-{os.getpid()}")
+    try:
+        work.mkdir(parents=True, exist_ok=keep)
+        yield work
+        _sync(work)
+        if path.is_dir():
+            path.rmdir()
+        work.rename(path)
+    except BaseException:
+        if not keep:
+            shutil.rmtree(work, ignore_errors=True)
+        raise
+
+
+@contextmanager
+def new_file(path: Path) -> Iterator[Path]:
+    """A file to write, renamed to ``path`` (replacing it) when the block ends without an error."""
+    partial = path.with_name(f".{path.name}.partial-{os.getpid()}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield partial
+        with partial.open("rb") as file:
+            os.fsync(file.fileno())
+        partial.replace(path)
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
+
+
+def _sync(folder: Path) -> None:
+    for path in folder.rglob("*"):
+        if path.is_file():
+            with path.open("rb") as file:
+                os.fsync(file.fileno())
