@@ -1,0 +1,122 @@
+"""Accuracies per mastery level and their 95 % intervals."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+NUM_LEVELS = 5
+_Z95 = 1.959963984540054  # the 97.5 % quantile of the standard normal distribution
+
+
+class Estimate(NamedTuple):
+    """A value with its 95 % interval; all three are fractions."""
+
+    value: float
+    low: float
+    high: float
+
+
+def proportion(num_correct: int, num_facts: int) -> Estimate:
+    """A share of facts with its Wilson score interval.
+
+    Raises:
+        ValueError: when there is no fact to take a share of.
+    """
+    if num_facts < 1:
+        raise ValueError("a proportion of no facts is undefined")
+    value = num_correct / num_facts
+    z2 = _Z95**2
+    centre = (value + z2 / (2 * num_facts)) / (1 + z2 / num_facts)
+    spread = value * (1 - value) / num_facts + z2 / (4 * num_facts**2)
+    half = _Z95 * np.sqrt(spread) / (1 + z2 / num_facts)
+    return Estimate(value, max(0.0, float(centre - half)), min(1.0, float(centre + half)))
+
+
+def mean_of_proportions(parts: list[Estimate]) -> Estimate:
+    """The plain mean of independent proportions; the headline accuracy (paper section 4).
+
+    The interval combines the parts' own limits (MOVER: method of variance estimates recovery), so
+    that parts at 0 or 1 do not collapse it.
+
+    Raises:
+        ValueError: when there are no parts.
+    """
+    if not parts:
+        raise ValueError("a mean of no proportions is undefined")
+    value = sum(part.value for part in parts) / len(parts)
+    below = np.sqrt(sum((part.value - part.low) ** 2 for part in parts)) / len(parts)
+    above = np.sqrt(sum((part.high - part.value) ** 2 for part in parts)) / len(parts)
+    return Estimate(value, float(value - below), float(value + above))
+
+
+def mean_of_levels(
+    correct: NDArray[np.bool_],
+    levels: NDArray[np.integer],
+    *,
+    num_resamples: int = 2000,
+    seed: int = 0,
+) -> Estimate:
+    """The mean over mastery levels of the accuracy, over several training seeds.
+
+    The interval is a percentile bootstrap that resamples seeds, and facts within each level; the
+    same facts for all seeds, since every seed's model is asked the same questions.
+
+    Args:
+        correct: whether the answer was right, (num_seeds, num_facts).
+        levels: the mastery level of each fact, (num_facts,). Levels without a fact do not enter.
+        num_resamples: bootstrap resamples.
+        seed: of the bootstrap.
+
+    Raises:
+        ValueError: when there are no facts or no seeds.
+    """
+    return _bootstrap(np.asarray(correct, dtype=np.float64), levels, num_resamples, seed)
+
+
+def difference(
+    correct: NDArray[np.bool_],
+    reference: NDArray[np.bool_],
+    levels: NDArray[np.integer],
+    *,
+    num_resamples: int = 2000,
+    seed: int = 0,
+) -> Estimate:
+    """How much the mean of levels of ``correct`` exceeds that of ``reference``, paired.
+
+    Both were measured over the same facts and training seeds; arguments as in
+    :func:`mean_of_levels`.
+
+    Raises:
+        ValueError: when the shapes differ, or there are no facts or seeds.
+    """
+    if correct.shape != reference.shape:
+        raise ValueError(f"shapes differ: {correct.shape} and {reference.shape}")
+    paired = correct.astype(np.float64) - reference.astype(np.float64)
+    return _bootstrap(paired, levels, num_resamples, seed)
+
+
+def _bootstrap(
+    values: NDArray[np.float64], levels: NDArray[np.integer], num_resamples: int, seed: int
+) -> Estimate:
+    num_seeds, num_facts = values.shape
+    if num_seeds < 1 or num_facts < 1:
+        raise ValueError("no facts or no seeds to average over")
+    if levels.shape != (num_facts,):
+        raise ValueError(f"{num_facts} facts but {levels.shape} levels")
+    rng = np.random.default_rng(seed)
+    present = np.unique(levels)
+    weights = np.empty(num_facts)
+    resampled = np.empty((num_resamples, num_facts))
+    for level in present:
+        members = np.flatnonzero(levels == level)
+        size = len(members)
+        weights[members] = 1 / (size * len(present))
+        counts = rng.multinomial(size, np.full(size, 1 / size), size=num_resamples)
+        resampled[:, members] = counts / (size * len(present))
+    seed_counts = rng.multinomial(num_seeds, np.full(num_seeds, 1 / num_seeds), size=num_resamples)
+    means = ((seed_counts / num_seeds) @ values * resampled).sum(axis=1)
+    low, high = np.quantile(means, [0.025, 0.975])
+    return Estimate(float(values.mean(axis=0) @ weights), float(low), float(high))
