@@ -53,3 +53,25 @@ def progress(stage: str, total: int, *, done: int = 0) -> Iterator[Advance]:
     if not console.is_terminal:
         elapsed = bar.tasks[0].elapsed or 0.0
         sys.stderr.write(f"{stage}: {total} done in {elapsed:.1f} s\n")
+
+
+@contextmanager
+def quiet_libraries() -> Iterator[None]:
+    """Keep the progress bars and notices of transformers and datasets out of ours, for a block."""
+    import datasets
+    from transformers.utils import logging
+
+    bars = logging.is_progress_bar_enabled()
+    dataset_bars = datasets.are_progress_bars_disabled()
+    verbosity = logging.get_verbosity()
+    logging.disable_progress_bar()
+    datasets.disable_progress_bars()
+    logging.set_verbosity_error()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(verbosity)
+        if bars:
+            logging.enable_progress_bar()
+        if not dataset_bars:
+            datasets.enable_progress_bars()

@@ -1,0 +1,40 @@
+"""Facts: questions with accepted answers, their topics, and when a text counts as an answer."""
+
+from sftlens.facts._aliases import AliasGroups, load_aliases, with_aliases
+from sftlens.facts._fact import (
+    DOMAINS,
+    FACTS_SCHEMA,
+    SPLITS,
+    Domain,
+    Fact,
+    Split,
+    facts_from_table,
+    facts_table,
+)
+from sftlens.facts._matching import Matching, fold, matches
+from sftlens.facts._readers import WORLD_FACTS, ReadFacts, read_facts
+from sftlens.facts._topics import Topic, builtin_topics, fill, load_topics
+
+__all__ = [
+    "DOMAINS",
+    "FACTS_SCHEMA",
+    "SPLITS",
+    "WORLD_FACTS",
+    "AliasGroups",
+    "Domain",
+    "Fact",
+    "Matching",
+    "ReadFacts",
+    "Split",
+    "Topic",
+    "builtin_topics",
+    "facts_from_table",
+    "facts_table",
+    "fill",
+    "fold",
+    "load_aliases",
+    "load_topics",
+    "matches",
+    "read_facts",
+    "with_aliases",
+]

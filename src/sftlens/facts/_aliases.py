@@ -1,0 +1,55 @@
+"""Other names of the same object."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import yaml
+
+from sftlens.errors import UserError
+from sftlens.facts._fact import Fact
+from sftlens.facts._matching import fold
+
+AliasGroups = Sequence[Sequence[str]]
+"""Groups of names; the names of a group all mean the same object."""
+
+
+def load_aliases(path: Path) -> list[list[str]]:
+    """Alias groups of a YAML file: a list of lists of names.
+
+    Raises:
+        UserError: when the file is absent or has another form.
+    """
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"{path}: does not exist; give a YAML file of alias groups") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        reason = " ".join(str(error).split())
+        raise UserError(f"{path}: is no YAML ({reason}); mend it") from None
+    well_formed = isinstance(content, list) and all(
+        isinstance(group, list) and all(isinstance(name, str) and fold(name) for name in group)
+        for group in content
+    )
+    if not well_formed:
+        raise UserError(f"{path}: is no list of lists of names; write `- [USA, United States]`")
+    return content  # type: ignore[no-any-return]
+
+
+def with_aliases(facts: Iterable[Fact], groups: AliasGroups) -> list[Fact]:
+    """Facts that accept, beside each answer, the other names of its groups.
+
+    The order of the answers is kept, and aliases follow; names compare as :func:`fold` makes them.
+    """
+    group_of: dict[str, list[str]] = {}
+    for group in groups:
+        for name in group:
+            group_of.setdefault(fold(name), []).extend(group)
+    widened = []
+    for fact in facts:
+        names = [alias for answer in fact.answers for alias in group_of.get(fold(answer), ())]
+        unique = {fold(name): name for name in reversed([*fact.answers, *names])}
+        widened.append(replace(fact, answers=tuple(reversed(unique.values()))))
+    return widened

@@ -1,0 +1,70 @@
+"""The fact, and its table form."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Literal
+
+import polars as pl
+
+Split = Literal["train", "validation", "test"]
+Domain = Literal["in", "out"]
+
+SPLITS: tuple[Split, ...] = ("train", "validation", "test")
+DOMAINS: tuple[Domain, ...] = ("in", "out")
+
+FACTS_SCHEMA = pl.Schema(
+    {
+        "fact_id": pl.String(),
+        "topic": pl.String(),
+        "subject": pl.String(),
+        "question": pl.String(),
+        "answers": pl.List(pl.String()),
+        "split": pl.String(),
+        "domain": pl.String(),
+    }
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Fact:
+    """One question with its accepted answers, of one topic.
+
+    Attributes:
+        fact_id: unique among the facts it is used with.
+        topic: the relation, by its Wikidata id where it has one (``P19``).
+        subject: what the question asks about.
+        question: in words, with the subject in it.
+        answers: accepted answers; the first is the one that training teaches, the others are
+            aliases of it or other correct answers.
+        split: ``train``, ``validation`` or ``test``.
+        domain: ``in`` for topics that fine-tuning draws from, ``out`` for the others.
+    """
+
+    fact_id: str
+    topic: str
+    subject: str
+    question: str
+    answers: tuple[str, ...]
+    split: Split
+    domain: Domain
+
+
+def facts_table(facts: Iterable[Fact]) -> pl.DataFrame:
+    """Facts as a table, one row a fact, with the columns of :data:`FACTS_SCHEMA`."""
+    rows = [
+        (f.fact_id, f.topic, f.subject, f.question, list(f.answers), f.split, f.domain)
+        for f in facts
+    ]
+    return pl.DataFrame(rows, schema=FACTS_SCHEMA, orient="row")
+
+
+def facts_from_table(table: pl.DataFrame) -> list[Fact]:
+    """The facts of a table made by :func:`facts_table`."""
+    return [
+        Fact(fact_id, topic, subject, question, tuple(answers), split, domain)
+        for fact_id, topic, subject, question, answers, split, domain in table.select(
+            FACTS_SCHEMA.names()
+        ).iter_rows()
+    ]
