@@ -1,19 +1,27 @@
 """Closed-book question answering per mastery level, with intervals."""
 
+from sftlens.mastery import NUM_LEVELS
 from sftlens.scoring._intervals import (
-    NUM_LEVELS,
     Estimate,
     difference,
     mean_of_levels,
     mean_of_proportions,
     proportion,
 )
+from sftlens.scoring._score import SCORES_SCHEMA, Accuracy, ScoreSettings, accuracy, score
+from sftlens.scoring._transitions import transitions
 
 __all__ = [
     "NUM_LEVELS",
+    "SCORES_SCHEMA",
+    "Accuracy",
     "Estimate",
+    "ScoreSettings",
+    "accuracy",
     "difference",
     "mean_of_levels",
     "mean_of_proportions",
     "proportion",
+    "score",
+    "transitions",
 ]

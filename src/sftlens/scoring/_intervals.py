@@ -7,7 +7,6 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-NUM_LEVELS = 5
 _Z95 = 1.959963984540054  # the 97.5 % quantile of the standard normal distribution
 
 

@@ -1,0 +1,36 @@
+"""Prompts in, completions out."""
+
+from typing import TYPE_CHECKING, Any
+
+from sftlens.generation._decoding import Completed, Decoding, Generator
+from sftlens.generation._load import LoadedModel, load_model
+from sftlens.generation._prompts import (
+    ANSWER_MARKER,
+    QUESTION_MARKER,
+    answer_completion,
+    question_prompt,
+)
+
+if TYPE_CHECKING:
+    from sftlens.generation._transformers import TransformersGenerator
+
+__all__ = [
+    "ANSWER_MARKER",
+    "QUESTION_MARKER",
+    "Completed",
+    "Decoding",
+    "Generator",
+    "LoadedModel",
+    "TransformersGenerator",
+    "answer_completion",
+    "load_model",
+    "question_prompt",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "TransformersGenerator":
+        from sftlens.generation._transformers import TransformersGenerator
+
+        return TransformersGenerator
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,43 @@
+"""What completes prompts, and how it is asked to."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple, Protocol
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class Decoding(BaseModel):
+    """How completions are decoded."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    num_samples: int = Field(1, ge=1, description="completions of each prompt")
+    temperature: float = Field(0.0, ge=0, description="of the sampling; 0 is greedy")
+    max_new_tokens: int = Field(16, ge=1, description="tokens a completion has at most")
+    seed: int = Field(0, ge=0, description="of the sampling")
+
+
+class Completed(NamedTuple):
+    """The completions of one prompt.
+
+    Attributes:
+        index: the prompt's place among those that were given.
+        texts: one text a sample, without the prompt and without special tokens.
+    """
+
+    index: int
+    texts: list[str]
+
+
+class Generator(Protocol):
+    """Prompts in, completions out."""
+
+    def complete(self, prompts: Sequence[str], decoding: Decoding) -> Iterator[list[Completed]]:
+        """Complete prompts, batch by batch, in an order of the generator's own.
+
+        A sampled text depends on the model, the prompt, the number of the sample and the decoding,
+        not on the other prompts or their order (up to rounding in the model's arithmetic).
+        """
+        ...

@@ -1,0 +1,70 @@
+"""A causal language model with its tokenizer, loaded without running anyone's code."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from sftlens.checkpoints import open_checkpoint, resolve_model
+from sftlens.errors import UserError
+from sftlens.progress import quiet_libraries
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+
+class LoadedModel(NamedTuple):
+    """A model in evaluation mode, its tokenizer, and the folder that they came from."""
+
+    model: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase
+    folder: Path
+
+
+def load_model(source: str | Path, *, device: str | None = None) -> LoadedModel:
+    """Load a model and its tokenizer.
+
+    Args:
+        source: a Hugging Face folder or a hub id.
+        device: such as ``cpu`` or ``cuda:1``; by default CUDA where there is a device.
+
+    Returns:
+        The model in its stored dtype, in evaluation mode.
+
+    Raises:
+        UserError: when the source is no causal language model with whole, finite safetensors
+            weights and a tokenizer.
+    """
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    folder = resolve_model(source)
+    open_checkpoint(folder)
+    try:
+        with quiet_libraries():
+            tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+            model, loading = AutoModelForCausalLM.from_pretrained(
+                folder,
+                dtype="auto",
+                local_files_only=True,
+                use_safetensors=True,
+                trust_remote_code=False,
+                output_loading_info=True,
+            )
+    except (OSError, ValueError, RuntimeError, KeyError) as error:
+        reason = " ".join(str(error).split())[:300]
+        raise UserError(f"{folder}: cannot be loaded as a causal language model ({reason})") from None
+    absent = sorted(loading["missing_keys"]) + sorted(str(key) for key in loading["mismatched_keys"])
+    if absent:
+        raise UserError(
+            f"{folder}: weights are missing or of another shape: {', '.join(absent[:5])}"
+            f" ({len(absent)} in all); give a complete checkpoint"
+        )
+    for name, parameter in model.named_parameters():
+        if not torch.isfinite(parameter).all():
+            raise UserError(f"{folder}: tensor {name} holds NaN or infinity; give a sound checkpoint")
+    if tokenizer.eos_token_id is None:
+        raise UserError(f"{folder}: the tokenizer has no end-of-text token; set eos_token")
+    model.to(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    return LoadedModel(model.eval(), tokenizer, folder)
+

@@ -1,0 +1,6 @@
+"""Choosing training facts, and fine-tuning on them."""
+
+from sftlens.tuning._sft import Tuned, TuneSettings, fine_tune, num_steps
+from sftlens.tuning._training_set import choose_training_facts
+
+__all__ = ["TuneSettings", "Tuned", "choose_training_facts", "fine_tune", "num_steps"]

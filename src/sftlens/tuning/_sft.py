@@ -1,0 +1,135 @@
+"""Supervised fine-tuning on facts (paper section 3)."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from sftlens.facts import Fact
+from sftlens.generation import LoadedModel, answer_completion, question_prompt
+from sftlens.progress import Advance, quiet_libraries, silent
+
+
+class TuneSettings(BaseModel):
+    """How a model is fine-tuned; the defaults are the paper's (section 3)."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    learning_rate: float = Field(
+        1e-5, gt=0, description="peak of the cosine schedule; 1e-5 is for billions of parameters"
+    )
+    batch_size: int = Field(8, ge=1, description="facts a step")
+    num_epochs: int = Field(1, ge=1, description="passes over the training facts")
+    warmup_ratio: float = Field(0.0, ge=0, lt=1, description="share of the steps that warm up")
+    weight_decay: float = Field(0.0, ge=0, description="AdamW's weight decay")
+    gradient_checkpointing: bool = Field(
+        False, description="recompute activations to save memory"
+    )
+    seed: int = Field(0, ge=0, description="of the order of the facts")
+
+
+class Tuned(NamedTuple):
+    """What fine-tuning did.
+
+    Attributes:
+        num_facts: training facts.
+        num_steps: optimiser steps.
+        final_loss: mean cross-entropy of the answers' tokens in the last step, in nats.
+    """
+
+    num_facts: int
+    num_steps: int
+    final_loss: float
+
+
+def num_steps(num_facts: int, settings: TuneSettings) -> int:
+    """Optimiser steps of a run on one device."""
+    return -(-num_facts // settings.batch_size) * settings.num_epochs
+
+
+def fine_tune(
+    loaded: LoadedModel,
+    facts: Sequence[Fact],
+    out: Path,
+    settings: TuneSettings | None = None,
+    *,
+    advance: Advance = silent,
+) -> Tuned:
+    """Fine-tune a model on facts with TRL and save it with its tokenizer.
+
+    The prompt is ``<|question|> QUESTION <|answer|>`` after BOS, the completion `` ANSWER `` and
+    EOS; the loss is on the completion alone. Weights are trained in float32 (on CUDA with bfloat16
+    arithmetic) and saved in the dtype they were loaded in.
+
+    Args:
+        loaded: the base model; it is changed, so load it anew for another run.
+        facts: the training facts.
+        out: an existing folder that takes the model's files.
+        settings: see :class:`TuneSettings`.
+        advance: told after each of :func:`num_steps` steps.
+    """
+    from datasets import Dataset
+    from transformers import PrinterCallback
+    from trl import SFTConfig, SFTTrainer
+
+    settings = settings or TuneSettings()
+    model, tokenizer, _ = loaded
+    stored_dtype = model.dtype
+    on_cuda = model.device.type == "cuda"
+    rows = [
+        {"prompt": question_prompt(fact.question), "completion": answer_completion(fact)}
+        for fact in facts
+    ]
+    scratch = Path(tempfile.mkdtemp(prefix="sftlens-"))
+    try:
+        with quiet_libraries():
+            arguments = SFTConfig(
+                output_dir=str(scratch),
+                per_device_train_batch_size=settings.batch_size,
+                num_train_epochs=settings.num_epochs,
+                learning_rate=settings.learning_rate,
+                lr_scheduler_type="cosine",
+                warmup_steps=settings.warmup_ratio,
+                weight_decay=settings.weight_decay,
+                completion_only_loss=True,
+                max_length=None,
+                gradient_checkpointing=settings.gradient_checkpointing,
+                bf16=on_cuda,
+                use_cpu=not on_cuda,
+                dataloader_pin_memory=on_cuda,
+                save_strategy="no",
+                logging_steps=1,
+                report_to="none",
+                disable_tqdm=True,
+                seed=settings.seed,
+            )
+            trainer = SFTTrainer(
+                model=model.float().train(),
+                args=arguments,
+                train_dataset=Dataset.from_list(rows),
+                processing_class=tokenizer,
+                callbacks=[_advance_callback(advance)],
+            )
+            trainer.remove_callback(PrinterCallback)
+            result = trainer.train()
+            losses = [row["loss"] for row in trainer.state.log_history if "loss" in row]
+            model.to(stored_dtype).save_pretrained(out)
+            tokenizer.save_pretrained(out)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+    return Tuned(len(facts), result.global_step, float(losses[-1]))
+
+
+def _advance_callback(advance: Advance) -> Any:
+    from transformers import TrainerCallback
+
+    class Advances(TrainerCallback):  # type: ignore[misc]
+        def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+            advance(1)
+
+    return Advances()

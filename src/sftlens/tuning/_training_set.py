@@ -1,0 +1,58 @@
+"""Training facts by mastery level and size."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping, Sequence
+
+from sftlens.errors import UserError
+from sftlens.facts import Fact
+
+
+def choose_training_facts(
+    facts: Sequence[Fact],
+    levels: Mapping[str, int],
+    *,
+    level: int,
+    size: int | None,
+    seed: int,
+) -> list[Fact]:
+    """Draw training facts of one level, balanced over topics (paper section 3).
+
+    Topics take turns, so that their numbers differ by at most one while they have facts left; a
+    topic that runs out leaves its turns to the others. Different seeds draw different sets.
+
+    Args:
+        facts: of any split and domain; only in-domain facts of the train split are drawn.
+        levels: mastery level by fact_id.
+        level: 0 to 4.
+        size: facts to draw; None draws all.
+        seed: of the draw.
+
+    Returns:
+        The drawn facts; fewer than ``size`` when the level has no more.
+
+    Raises:
+        UserError: when no fact qualifies.
+    """
+    rng = random.Random(f"training set {level} {seed}")
+    by_topic: dict[str, list[Fact]] = {}
+    for fact in sorted(facts, key=lambda fact: fact.fact_id):
+        in_training = fact.split == "train" and fact.domain == "in"
+        if in_training and levels.get(fact.fact_id) == level:
+            by_topic.setdefault(fact.topic, []).append(fact)
+    if not by_topic:
+        raise UserError(
+            f"no in-domain fact of the train split has level {level}; choose another level"
+        )
+    queues = list(by_topic.values())
+    rng.shuffle(queues)
+    for queue in queues:
+        rng.shuffle(queue)
+    chosen: list[Fact] = []
+    wanted = sum(map(len, queues)) if size is None else size
+    while queues and len(chosen) < wanted:
+        for queue in queues[: wanted - len(chosen)]:
+            chosen.append(queue.pop())
+        queues = [queue for queue in queues if queue]
+    return chosen
