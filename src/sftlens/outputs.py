@@ -60,6 +60,17 @@ def new_folder(path: Path, *, work: Path | None = None) -> Iterator[Path]:
         raise
 
 
+def work_folder(out: Path, stage: str, key: str) -> Path:
+    """Where the unfinished work of a stage lies, beside its output.
+
+    Args:
+        out: the folder that will appear.
+        stage: the command.
+        key: stands for everything the output depends on, so that only the same work goes on.
+    """
+    return out.with_name(f".{out.name}.{stage}-{key}")
+
+
 @contextmanager
 def new_file(path: Path) -> Iterator[Path]:
     """A file to write, renamed to ``path`` (replacing it) when the block ends without an error."""

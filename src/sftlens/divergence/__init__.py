@@ -10,14 +10,17 @@ from sftlens.divergence._divergence import (
     full_kl,
     top_token_kl,
 )
+from sftlens.divergence._run import DivergenceResult, run_divergence
 
 __all__ = [
     "DIVERGENCE_SCHEMA",
     "BaseOutlook",
+    "DivergenceResult",
     "LogitsGenerator",
     "base_outlook",
     "best_templates",
     "divergence",
     "full_kl",
+    "run_divergence",
     "top_token_kl",
 ]

@@ -148,7 +148,8 @@ def top_token_kl(
 def full_kl(tuned: torch.Tensor, base: torch.Tensor) -> torch.Tensor:
     """KL(tuned ‖ base) over the whole common vocabulary, in nats; arguments as above."""
     size = min(tuned.shape[-1], base.shape[-1])
-    return _kl(tuned[..., :size].double(), base[..., :size].double())
+    pieces = zip(tuned[:, :size].split(64), base[:, :size].split(64), strict=True)
+    return torch.cat([_kl(piece.double(), of_base.double()) for piece, of_base in pieces])
 
 
 def best_templates(completions: pl.DataFrame, topic_of: Mapping[str, str]) -> dict[str, int]:

@@ -9,6 +9,7 @@ from sftlens.facts._fact import (
     Fact,
     Split,
     facts_from_table,
+    facts_hash,
     facts_table,
 )
 from sftlens.facts._matching import Matching, fold, matches
@@ -29,6 +30,7 @@ __all__ = [
     "Topic",
     "builtin_topics",
     "facts_from_table",
+    "facts_hash",
     "facts_table",
     "fill",
     "fold",

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from typing import Literal
 
 import polars as pl
@@ -68,3 +70,11 @@ def facts_from_table(table: pl.DataFrame) -> list[Fact]:
             FACTS_SCHEMA.names()
         ).iter_rows()
     ]
+
+
+def facts_hash(facts: Iterable[Fact]) -> str:
+    """SHA-256 over facts in their order, in hexadecimal."""
+    digest = hashlib.sha256()
+    for fact in facts:
+        digest.update(json.dumps(astuple(fact), ensure_ascii=True).encode() + b"\n")
+    return digest.hexdigest()

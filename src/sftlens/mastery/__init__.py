@@ -10,15 +10,20 @@ from sftlens.mastery._probe import (
     level_sizes,
     probe,
 )
+from sftlens.mastery._run import Mastery, ProbeResult, read_mastery, run_probe
 
 __all__ = [
     "COMPLETIONS_SCHEMA",
     "MASTERY_SCHEMA",
     "NUM_LEVELS",
+    "Mastery",
     "Probe",
+    "ProbeResult",
     "ProbeSettings",
     "grade",
     "level_of",
     "level_sizes",
     "probe",
+    "read_mastery",
+    "run_probe",
 ]

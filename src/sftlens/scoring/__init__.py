@@ -8,20 +8,24 @@ from sftlens.scoring._intervals import (
     mean_of_proportions,
     proportion,
 )
+from sftlens.scoring._run import ScoreResult, run_score
 from sftlens.scoring._score import SCORES_SCHEMA, Accuracy, ScoreSettings, accuracy, score
-from sftlens.scoring._transitions import transitions
+from sftlens.scoring._transitions import count_transitions, transitions
 
 __all__ = [
     "NUM_LEVELS",
     "SCORES_SCHEMA",
     "Accuracy",
     "Estimate",
+    "ScoreResult",
     "ScoreSettings",
     "accuracy",
+    "count_transitions",
     "difference",
     "mean_of_levels",
     "mean_of_proportions",
     "proportion",
+    "run_score",
     "score",
     "transitions",
 ]

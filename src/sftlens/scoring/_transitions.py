@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import polars as pl
 
 from sftlens.errors import UserError
+from sftlens.manifest import read_manifest
+from sftlens.scoring._run import SCORES
 
 
 def transitions(reference: pl.DataFrame, scores: pl.DataFrame) -> pl.DataFrame:
@@ -50,3 +54,17 @@ def transitions(reference: pl.DataFrame, scores: pl.DataFrame) -> pl.DataFrame:
         .then(pl.lit("gained"))
         .otherwise(pl.lit("missed")),
     )
+
+
+def count_transitions(reference: Path, folder: Path) -> dict[str, int]:
+    """How many facts were lost, gained, kept and missed from one score folder to another.
+
+    Raises:
+        UserError: when one of them is no score folder, or they hold different facts.
+    """
+    tables = []
+    for scores in (reference, folder):
+        read_manifest(scores, "score")
+        tables.append(pl.read_parquet(scores / SCORES))
+    found = dict(transitions(*tables).group_by("transition").len().iter_rows())
+    return {name: found.get(name, 0) for name in ("lost", "gained", "kept", "missed")}

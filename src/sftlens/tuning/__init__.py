@@ -1,6 +1,16 @@
 """Choosing training facts, and fine-tuning on them."""
 
+from sftlens.tuning._run import TRAINING_FACTS, TuneResult, run_tune
 from sftlens.tuning._sft import Tuned, TuneSettings, fine_tune, num_steps
 from sftlens.tuning._training_set import choose_training_facts
 
-__all__ = ["TuneSettings", "Tuned", "choose_training_facts", "fine_tune", "num_steps"]
+__all__ = [
+    "TRAINING_FACTS",
+    "TuneResult",
+    "TuneSettings",
+    "Tuned",
+    "choose_training_facts",
+    "fine_tune",
+    "num_steps",
+    "run_tune",
+]

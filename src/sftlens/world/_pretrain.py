@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from sftlens.errors import UserError
 from sftlens.manifest import content_key, file_hash, write_manifest
-from sftlens.outputs import new_folder
+from sftlens.outputs import new_folder, work_folder
 from sftlens.progress import Advance, quiet_libraries, silent
 from sftlens.world._encyclopedia import CORPUS
 from sftlens.world._scale_model import MAX_LENGTH, PRESETS, Preset, make_model, train_tokenizer
@@ -86,8 +86,8 @@ def pretrain(
         "markers": list(markers),
         "settings": settings.model_dump(mode="json"),
     }
-    work = out.with_name(f".{out.name}.pretrain-{content_key(config)}")
     num_steps = num_pretrain_steps(len(texts), settings)
+    work = work_folder(out, "pretrain", content_key(config))
     with new_folder(out, work=work) as folder, quiet_libraries():
         shape = PRESETS[settings.preset]
         tokenizer = train_tokenizer([*texts, *list(markers) * 100], shape.vocab_size)

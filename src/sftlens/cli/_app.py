@@ -1,0 +1,109 @@
+"""The command line: what all commands share."""
+
+from __future__ import annotations
+
+import errno
+import json
+import sys
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any, NoReturn
+
+import typer
+from pydantic import BaseModel, ValidationError
+
+from sftlens import __version__
+from sftlens.errors import UserError
+
+app = typer.Typer(
+    name="sftlens",
+    help="See what fine-tuning did to what a language model knows, and give it back.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
+
+_USERS_ERRNOS = {
+    errno.ENOSPC: "free some space",
+    errno.EDQUOT: "free some space",
+    errno.EACCES: "choose a place you may use",
+    errno.EPERM: "choose a place you may use",
+    errno.EROFS: "choose a place you may write to",
+    errno.ENAMETOOLONG: "choose a shorter name",
+    errno.ENOTDIR: "choose a folder",
+}
+
+
+@app.callback()
+def _root(
+    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+) -> None:
+    if version:
+        print(__version__)  # noqa: T201
+        raise typer.Exit
+
+
+def setting(model: type[BaseModel], field: str, *flags: str) -> Any:
+    """The option of a settings field: its help and default come from the settings class."""
+    info = model.model_fields[field]
+    return typer.Option(*flags, help=info.description, show_default=True)
+
+
+def default(model: type[BaseModel], field: str) -> Any:
+    """The default of a settings field."""
+    return model.model_fields[field].default
+
+
+def checked(make: Callable[..., Any], /, **values: Any) -> Any:
+    """Make a settings object; a value out of its range is the user's to mend."""
+    try:
+        return make(**values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = ".".join(str(part) for part in first["loc"])
+        message = first["msg"][0].lower() + first["msg"][1:]
+        raise UserError(f"{name}: {first['input']!r} is refused, {message}") from None
+
+
+def emit(result: Mapping[str, Any], as_json: bool, show: Callable[[], None]) -> None:
+    """Print a result: as one JSON object, or for people."""
+    if as_json:
+        sys.stdout.write(json.dumps(result, ensure_ascii=False, allow_nan=False) + "\n")
+    else:
+        show()
+
+
+def main() -> NoReturn:
+    """Run the command line.
+
+    Exits with 0 when done, with 2 and one line on standard error when the user can mend it, with
+    130 on Ctrl-C, and with 1 and a traceback when it is our bug.
+    """
+    try:
+        sys.exit(app(standalone_mode=False) or 0)
+    except UserError as error:
+        _refuse(str(error))
+    except KeyboardInterrupt:
+        sys.stderr.write("interrupted; the same command goes on from here\n")
+        sys.exit(130)
+    except OSError as error:
+        remedy = _USERS_ERRNOS.get(error.errno or 0)
+        if remedy is None:
+            raise
+        _refuse(f"{error.filename or 'writing'}: {error.strerror}; {remedy}")
+    except Exception as error:
+        if type(error).__name__ == "Abort":
+            sys.stderr.write("interrupted; the same command goes on from here\n")
+            sys.exit(130)
+        usage = getattr(error, "format_message", None)
+        if usage is None:
+            raise
+        _refuse(f"{usage()}; see `sftlens --help`")
+
+
+def _refuse(message: str) -> NoReturn:
+    line = " ".join(message.split())
+    sys.stderr.write(f"sftlens: {line}\n")
+    sys.exit(2)

@@ -1,0 +1,52 @@
+"""sftlens tune: fine-tune on facts of one level."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from sftlens.cli._app import Json, app, checked, default, emit, setting
+from sftlens.cli._tables import print_line
+from sftlens.tuning import TuneSettings, run_tune
+
+S = TuneSettings
+
+
+@app.command()
+def tune(
+    base: Annotated[str, typer.Argument(metavar="BASE", help="Base model: folder or hub id.")],
+    facts: Annotated[str, typer.Argument(metavar="FACTS", help="Facts file or world folder.")],
+    mastery: Annotated[Path, typer.Option(help="Folder that `sftlens probe` wrote.")],
+    level: Annotated[int, typer.Option(min=0, max=4, help="Mastery level to train on.")],
+    out: Annotated[Path, typer.Option(help="The model folder.")],
+    size: Annotated[
+        int | None, typer.Option(min=1, help="Training facts; without it all of the level.")
+    ] = None,
+    learning_rate: Annotated[float, setting(S, "learning_rate")] = default(S, "learning_rate"),
+    batch_size: Annotated[int, setting(S, "batch_size")] = default(S, "batch_size"),
+    num_epochs: Annotated[int, setting(S, "num_epochs")] = default(S, "num_epochs"),
+    gradient_checkpointing: Annotated[
+        bool, setting(S, "gradient_checkpointing", "--gradient-checkpointing")
+    ] = default(S, "gradient_checkpointing"),
+    seed: Annotated[
+        int, typer.Option(min=0, help="Of the drawn facts and their order.")
+    ] = default(S, "seed"),
+    as_json: Json = False,
+) -> None:
+    """Fine-tune on chosen facts by level and size."""
+    settings = checked(
+        S,
+        learning_rate=learning_rate,
+        batch_size=batch_size,
+        num_epochs=num_epochs,
+        gradient_checkpointing=gradient_checkpointing,
+        seed=seed,
+    )
+    result = run_tune(base, facts, mastery, out, level=level, size=size, settings=settings)
+    text = (
+        f"{result.num_facts} facts of level {level}, {result.num_steps} steps, "
+        f"loss {result.final_loss:.2f}: {out}"
+    )
+    emit(result._asdict(), as_json, lambda: print_line(text))

@@ -1,0 +1,105 @@
+"""The divergence folder."""
+
+from __future__ import annotations
+
+import gc
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import polars as pl
+
+from sftlens.checkpoints import model_identity, resolve_model
+from sftlens.divergence._divergence import base_outlook, best_templates, divergence
+from sftlens.facts import facts_hash, facts_table, read_facts
+from sftlens.generation import TransformersGenerator, load_model
+from sftlens.manifest import finished_result, write_manifest
+from sftlens.mastery import read_mastery
+from sftlens.outputs import new_folder
+from sftlens.progress import progress
+
+DIVERGENCE = "divergence.parquet"
+FACTS = "facts.parquet"
+_NUM_RESAMPLES = 2000
+
+
+class DivergenceResult(NamedTuple):
+    """What ``sftlens divergence`` tells.
+
+    Attributes:
+        kl: mean over facts of KL(tuned ‖ base) over the tuned model's ten highest tokens, in nats.
+        low: lower end of its 95 % interval (bootstrap over facts).
+        high: upper end.
+        kl_full: mean over facts of the KL over the whole vocabulary, in nats.
+        num_facts: facts it was measured on.
+        out: the divergence folder.
+    """
+
+    kl: float
+    low: float
+    high: float
+    kl_full: float
+    num_facts: int
+    out: str
+
+
+def run_divergence(base: str, tuned: str, source: str, mastery: Path, out: Path) -> DivergenceResult:
+    """Measure the token-level divergence and write its folder, whole or not at all.
+
+    It is measured on the in-domain test facts of level 4 (paper section 5). The base model is let
+    go before the tuned one is loaded. A finished folder of the same call is left as it is.
+
+    Args:
+        base: folder or hub id of the base model.
+        tuned: folder or hub id of the tuned model.
+        source: facts, as :func:`sftlens.facts.read_facts` takes them.
+        mastery: folder that ``sftlens probe`` wrote for this base model.
+        out: the folder that takes the tables ``facts`` and ``divergence`` and the manifest.
+
+    Raises:
+        UserError: when an input is unusable, no fact qualifies, or ``out`` holds something.
+    """
+    facts = [
+        fact
+        for fact in read_facts(source).facts
+        if fact.split == "test" and fact.domain == "in"
+    ]
+    probed = read_mastery(mastery)
+    base_folder, tuned_folder = resolve_model(base), resolve_model(tuned)
+    base_identity = model_identity(base_folder)
+    probed.require_base(base_identity)
+    config = {
+        "base": base_identity,
+        "tuned": model_identity(tuned_folder),
+        "facts": facts_hash(facts),
+        "mastery": probed.key,
+    }
+    if finished := finished_result(out, stage="divergence", config=config):
+        return DivergenceResult(**{**finished, "out": str(out)})
+    topic_of = dict(probed.table.select("fact_id", "topic").iter_rows())
+    templates = best_templates(probed.completions(), topic_of)
+    with new_folder(out) as work, progress("divergence", 2) as advance:
+        model, tokenizer, _ = load_model(base_folder)
+        outlook = base_outlook(
+            TransformersGenerator(model, tokenizer), facts, probed.levels, templates
+        )
+        del model
+        gc.collect()
+        advance(1)
+        model, tokenizer, _ = load_model(tuned_folder)
+        table = divergence(TransformersGenerator(model, tokenizer), outlook)
+        advance(1)
+        facts_table(outlook.facts).write_parquet(work / FACTS)
+        table.write_parquet(work / DIVERGENCE)
+        result = _summary(table, out)
+        write_manifest(work, stage="divergence", config=config, result=result._asdict())
+    return result
+
+
+def _summary(table: pl.DataFrame, out: Path) -> DivergenceResult:
+    kl = table["kl"].to_numpy()
+    rng = np.random.default_rng(0)
+    resampled = kl[rng.integers(len(kl), size=(_NUM_RESAMPLES, len(kl)))].mean(axis=1)
+    low, high = np.quantile(resampled, [0.025, 0.975])
+    kl_full = float(table["kl_full"].to_numpy().mean())
+    return DivergenceResult(float(kl.mean()), float(low), float(high), kl_full, len(kl), str(out))

@@ -1,0 +1,147 @@
+"""The mastery folder: made by probing a base model, read by everything that asks for levels."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+import polars as pl
+
+from sftlens.checkpoints import model_identity, resolve_model
+from sftlens.errors import UserError
+from sftlens.facts import facts_hash, facts_table, read_facts
+from sftlens.manifest import content_key, finished_result, read_manifest, write_manifest
+from sftlens.mastery._probe import MASTERY_SCHEMA, ProbeSettings, level_sizes, probe
+from sftlens.outputs import new_folder, work_folder
+from sftlens.progress import progress
+
+COMPLETIONS = "completions.parquet"
+MASTERY = "mastery.parquet"
+FACTS = "facts.parquet"
+
+
+class ProbeResult(NamedTuple):
+    """What ``sftlens probe`` tells.
+
+    Attributes:
+        num_facts: facts graded.
+        num_completions: completions they were graded by.
+        levels: facts of level 0 to 4.
+        out: the mastery folder.
+    """
+
+    num_facts: int
+    num_completions: int
+    levels: list[int]
+    out: str
+
+
+def run_probe(base: str, source: str, out: Path, settings: ProbeSettings) -> ProbeResult:
+    """Probe a base model and write its mastery folder, whole or not at all.
+
+    The folder holds the tables ``facts``, ``completions`` and ``mastery`` and the manifest.
+    Interrupted, the same call goes on from the completions that were made; a finished folder of
+    the same call is left as it is.
+
+    Args:
+        base: folder or hub id of the base model.
+        source: facts, as :func:`sftlens.facts.read_facts` takes them.
+        out: the mastery folder.
+        settings: see :class:`ProbeSettings`.
+
+    Raises:
+        UserError: when an input is unusable or ``out`` holds something else.
+    """
+    facts = read_facts(source).facts
+    folder = resolve_model(base)
+    config = {
+        "base": model_identity(folder),
+        "facts": facts_hash(facts),
+        "settings": settings.model_dump(mode="json"),
+    }
+    if finished := finished_result(out, stage="probe", config=config):
+        return ProbeResult(**{**finished, "out": str(out)})
+    with new_folder(out, work=work_folder(out, "probe", content_key(config))) as work:
+        from sftlens.generation import TransformersGenerator, load_model
+
+        model, tokenizer, _ = load_model(folder)
+        total = len(facts) * settings.num_templates * settings.num_samples
+        parts = work / "parts"
+        parts.mkdir(exist_ok=True)
+        with progress("probing", total) as advance:
+            completions, mastery = probe(
+                TransformersGenerator(model, tokenizer), facts, settings, parts=parts, advance=advance
+            )
+        facts_table(facts).write_parquet(work / FACTS)
+        completions.write_parquet(work / COMPLETIONS)
+        mastery.write_parquet(work / MASTERY)
+        for part in parts.iterdir():
+            part.unlink()
+        parts.rmdir()
+        result = ProbeResult(len(facts), total, level_sizes(mastery), str(out))
+        write_manifest(work, stage="probe", config=config, result=result._asdict())
+    return result
+
+
+class Mastery(NamedTuple):
+    """A mastery folder that was read.
+
+    Attributes:
+        folder: where it lies.
+        table: one row a fact, :data:`sftlens.mastery.MASTERY_SCHEMA`.
+        base_hash: hash of the base model's weights; levels belong to that model alone.
+        key: stands for everything that the levels depend on.
+    """
+
+    folder: Path
+    table: pl.DataFrame
+    base_hash: str
+    key: str
+
+    @property
+    def levels(self) -> Mapping[str, int]:
+        """Level by fact_id."""
+        return dict(self.table.select("fact_id", "level").iter_rows())
+
+    def completions(self) -> pl.DataFrame:
+        """The judged completions, one row each.
+
+        Raises:
+            UserError: when the folder lost its table.
+        """
+        return _read_table(self.folder / COMPLETIONS)
+
+    def require_base(self, identity: Mapping[str, str]) -> None:
+        """Refuse a base model other than the one that was probed.
+
+        Raises:
+            UserError: when the weights differ.
+        """
+        if identity["weights"] != self.base_hash:
+            raise UserError(
+                f"{self.folder}: holds the mastery of another model than {identity['name']}; "
+                "probe this base model first"
+            )
+
+
+def read_mastery(folder: Path) -> Mastery:
+    """Read a folder that ``sftlens probe`` wrote.
+
+    Raises:
+        UserError: when it is none, or its table is damaged.
+    """
+    content = read_manifest(folder, "probe")
+    table = _read_table(folder / MASTERY)
+    missing = [column for column in MASTERY_SCHEMA.names() if column not in table.columns]
+    if missing:
+        raise UserError(f"{folder / MASTERY}: column {', '.join(missing)} is missing; probe again")
+    return Mastery(folder, table, content["config"]["base"]["weights"], content["config_key"])
+
+
+def _read_table(path: Path) -> pl.DataFrame:
+    try:
+        return pl.read_parquet(path)
+    except (OSError, pl.exceptions.PolarsError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise UserError(f"{path}: cannot be read ({reason}); probe again") from None

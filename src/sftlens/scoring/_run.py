@@ -1,0 +1,103 @@
+"""The score folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from sftlens.checkpoints import model_identity, resolve_model
+from sftlens.errors import UserError
+from sftlens.facts import Split, facts_hash, facts_table, read_facts
+from sftlens.manifest import finished_result, write_manifest
+from sftlens.mastery import read_mastery
+from sftlens.outputs import new_folder
+from sftlens.progress import progress
+from sftlens.scoring._score import Accuracy, ScoreSettings, accuracy, score
+
+SCORES = "scores.parquet"
+FACTS = "facts.parquet"
+
+
+class ScoreResult(NamedTuple):
+    """What ``sftlens score`` tells.
+
+    Attributes:
+        accuracy: by domain, ``levels`` (a fraction each, None for a level without facts), ``mean``
+            and its 95 % interval ``low`` and ``high``; None for a domain without facts.
+        num_facts: facts asked.
+        num_without_level: those of them that the mastery folder does not know; they are scored,
+            and enter no level.
+        out: the score folder.
+    """
+
+    accuracy: dict[str, dict[str, Any] | None]
+    num_facts: int
+    num_without_level: int
+    out: str
+
+
+def run_score(
+    model: str,
+    source: str,
+    mastery: Path,
+    out: Path,
+    *,
+    split: Split = "test",
+    settings: ScoreSettings,
+) -> ScoreResult:
+    """Score a model on facts and write the score folder, whole or not at all.
+
+    The folder holds the tables ``facts`` and ``scores`` and the manifest. A finished folder of the
+    same call is left as it is.
+
+    Args:
+        model: folder or hub id.
+        source: facts, as :func:`sftlens.facts.read_facts` takes them.
+        mastery: folder that ``sftlens probe`` wrote for the base model.
+        out: the score folder.
+        split: facts of which split are asked.
+        settings: see :class:`ScoreSettings`.
+
+    Raises:
+        UserError: when an input is unusable, no fact has a level, or ``out`` holds something.
+    """
+    every_fact = read_facts(source).facts
+    facts = [fact for fact in every_fact if fact.split == split]
+    if not facts:
+        raise UserError(f"{source}: has no facts of split {split}; choose another split")
+    probed = read_mastery(mastery)
+    levels = probed.levels
+    unknown = sum(fact.fact_id not in levels for fact in facts)
+    if unknown == len(facts):
+        raise UserError(f"{mastery}: knows none of the facts of {source}; probe them first")
+    folder = resolve_model(model)
+    config = {
+        "model": model_identity(folder),
+        "facts": facts_hash(facts),
+        "mastery": probed.key,
+        "split": split,
+        "settings": settings.model_dump(mode="json"),
+    }
+    if finished := finished_result(out, stage="score", config=config):
+        return ScoreResult(**{**finished, "out": str(out)})
+    with new_folder(out) as work:
+        from sftlens.generation import TransformersGenerator, load_model
+
+        loaded, tokenizer, _ = load_model(folder)
+        with progress("scoring", len(facts)) as advance:
+            generator = TransformersGenerator(loaded, tokenizer)
+            scores = score(generator, facts, levels, settings, advance=advance)
+        facts_table(facts).write_parquet(work / FACTS)
+        scores.write_parquet(work / SCORES)
+        found = {domain: _as_json(value) for domain, value in accuracy(scores).items()}
+        result = ScoreResult(found, len(facts), unknown, str(out))
+        write_manifest(work, stage="score", config=config, result=result._asdict())
+    return result
+
+
+def _as_json(found: Accuracy | None) -> dict[str, Any] | None:
+    if found is None:
+        return None
+    levels = [None if level is None else level.value for level in found.levels]
+    mean, low, high = found.mean
+    return {"levels": levels, "mean": mean, "low": low, "high": high}
