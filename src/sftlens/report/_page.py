@@ -1,0 +1,195 @@
+"""One self-contained page from a run folder."""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import json
+from collections.abc import Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+from plotly.offline import get_plotlyjs
+
+from sftlens.outputs import new_file
+from sftlens.report import _advice, _figures, _listings
+from sftlens.report._answers import Answers
+from sftlens.report._claims import judge_claims
+from sftlens.report._effects import Effects, compute_effects
+from sftlens.report._figures import Figure
+from sftlens.report._findings import DOMAIN_NAMES, find_all, method_name
+from sftlens.report._lost import count_exchanges, pick_examples
+from sftlens.report._mastery import exposure_effect, topic_levels
+from sftlens.report._shift import (
+    RANKINGS,
+    measure_concentration,
+    measure_divergence,
+    norm_removed,
+)
+from sftlens.report._style import LEVELS, PALETTE, method_mark
+from sftlens.report._tables import Tables, load_tables
+from sftlens.report._wording import (
+    correlation_text,
+    listed,
+    number,
+    percent,
+    percent_interval,
+    share_text,
+)
+
+_HERE = Path(__file__).parent
+
+
+def write_report(run: Path) -> Path:
+    """Write ``index.html`` into the run folder of a study.
+
+    The page holds its figures, their code and its style: it works from disk and loads nothing.
+
+    Args:
+        run: the run folder, with the study's Parquet tables and ``manifest.json``.
+
+    Returns:
+        The path of the page.
+
+    Raises:
+        UserError: when the folder is no study's, or a table or a column is missing.
+    """
+    tables = load_tables(run)
+    page = run / "index.html"
+    text = _render(_content(tables))
+    with new_file(page) as path:
+        path.write_text(text, encoding="utf-8")
+    return page
+
+
+def _content(tables: Tables) -> dict[str, Any]:
+    answers = Answers(tables)
+    effects = compute_effects(answers)
+    divergence, concentration = measure_divergence(tables), measure_concentration(tables)
+    exposure, topics = exposure_effect(tables), topic_levels(tables)
+    exchanges = {d: count_exchanges(answers, effects, d) for d in answers.domains}
+    norms = norm_removed(tables)
+    methods = _listings.measured_methods(answers, norms)
+    figures = [_figures.topics_figure(topics)]
+    figures += [_figures.accuracy_figure(answers, domain) for domain in answers.domains]
+    listings = [
+        _listings.topics_listing(topics),
+        _listings.accuracy_listing(answers),
+        *_listings.settings_listings(tables),
+    ]
+    if exposure:
+        figures.append(_figures.exposure_figure(exposure.points))
+        listings.append(_listings.exposure_listing(exposure))
+    if divergence.by_cell:
+        figures.append(_figures.divergence_figure(answers, divergence))
+        listings.append(_listings.divergence_listing(answers, divergence))
+    if divergence.points:
+        figures.append(_figures.scatter_figure(divergence))
+        listings.append(_listings.runs_listing(divergence))
+    if concentration.held:
+        figures.append(_figures.concentration_figure(concentration))
+        listings.append(_listings.concentration_listing(concentration))
+    if effects.restorations:
+        figures += _restoration_figures(answers, effects)
+        figures += [_figures.exchange_figure(found, d) for d, found in exchanges.items() if found]
+        listings += [
+            _listings.gains_listing(answers, effects),
+            *(_listings.restoration_listing(answers, level) for level in effects.restorations),
+            _listings.exchange_listing(exchanges),
+            _listings.examples_listing(pick_examples(answers, effects)),
+        ]
+    if norms:
+        figures.append(_figures.norm_figure(norms, methods))
+        listings.append(_listings.norm_listing(norms, methods))
+    return {
+        "tables": tables,
+        "summary": _summary(tables, answers),
+        "findings": find_all(answers, effects, divergence, concentration),
+        "claims": judge_claims(answers, effects, divergence, concentration),
+        "how_sure": _advice.how_sure(answers),
+        "what_to_do": _advice.what_to_do(answers, effects),
+        "be_careful": _advice.be_careful(tables, answers, effects, concentration),
+        "choice_text": _advice.choice_text(answers),
+        "exposure_text": correlation_text(exposure.correlation) if exposure else None,
+        "scatter_text": correlation_text(divergence.correlation),
+        "num_exposed": number(sum(p.num_facts for p in exposure.points)) if exposure else None,
+        "domains": [(domain, DOMAIN_NAMES[domain]) for domain in answers.domains],
+        "heat": {domain: _listings.heat_rows(answers, domain) for domain in answers.domains},
+        "restored_levels": list(effects.restorations),
+        "levels": [(f"level {level}", mark) for level, mark in enumerate(LEVELS)],
+        "methods": [(method_name(m), method_mark(m)) for m in answers.methods() or methods],
+        "rankings": [(ranking, method_mark(ranking)) for ranking in RANKINGS],
+        "palette": PALETTE,
+        "figures": {figure.name: figure for figure in figures},
+        "listings": {listing.name: listing for listing in listings},
+        "figures_json": script_json(_figures_json(figures)),
+        "plotly": _packed_plotly(),
+    }
+
+
+def _restoration_figures(answers: Answers, effects: Effects) -> list[Figure]:
+    found = [_figures.gains_figure(effects, domain) for domain in answers.domains]
+    return found + [
+        _figures.restoration_figure(answers, level, domain)
+        for level in effects.restorations
+        for domain in answers.domains
+    ]
+
+
+def _summary(tables: Tables, answers: Answers) -> str:
+    levels = answers.levels_trained
+    sizes = sorted({size for level in levels for size in answers.sizes(level)})
+    num_seeds = len(tables.runs["seed"].unique())
+    tested = listed(
+        [
+            f"{number(int(answers.test(domain).sum()))} {DOMAIN_NAMES[domain]}"
+            for domain in answers.domains
+        ]
+    )
+    restored = ", and the largest runs again with base values given back" * bool(answers.methods())
+    return (
+        f"The mastery of {number(len(tables.mastery))} facts by {tables.model} was measured; it "
+        f"was fine-tuned in {number(len(tables.runs))} runs ({len(levels)} mastery "
+        f"level{'s' * (len(levels) != 1)} × {len(sizes)} size{'s' * (len(sizes) != 1)}, "
+        f"{num_seeds} seed{'s' * (num_seeds != 1)}), and every tuned model was asked {tested} "
+        f"test facts{restored}."
+    )
+
+
+def _figures_json(figures: Sequence[Figure]) -> dict[str, Any]:
+    return {"palette": PALETTE, "figures": {figure.name: figure.spec for figure in figures}}
+
+
+def script_json(value: Any) -> Markup:
+    """JSON that cannot end or alter the script element it stands in."""
+    text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    for char in "<>&\u2028\u2029":
+        text = text.replace(char, f"\\u{ord(char):04x}")
+    return Markup(text)
+
+
+@lru_cache(maxsize=1)
+def _packed_plotly() -> str:
+    """Plotly's code, gzip in base64: 2 MB of page instead of 5."""
+    return base64.b64encode(gzip.compress(get_plotlyjs().encode(), 9, mtime=0)).decode()
+
+
+def _render(content: dict[str, Any]) -> str:
+    environment = Environment(
+        loader=FileSystemLoader(_HERE),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {
+        "percent": percent,
+        "percent_interval": percent_interval,
+        "share": share_text,
+    }
+    style = Markup((_HERE / "page.css").read_text(encoding="utf-8"))
+    script = Markup((_HERE / "page.js").read_text(encoding="utf-8"))
+    return environment.get_template("page.html.j2").render(style=style, script=script, **content)

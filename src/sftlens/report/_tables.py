@@ -1,0 +1,205 @@
+"""The tables of a study's run folder, read and checked."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from sftlens.errors import UserError
+from sftlens.manifest import read_manifest
+from sftlens.scoring import NUM_LEVELS
+
+STAGE = "study"
+
+# A column whose name ends with "?" may hold nulls: "not measured", never zero.
+_SCHEMAS: Mapping[str, Mapping[str, Any]] = {
+    "facts": {
+        "fact_id": pl.String,
+        "topic": pl.String,
+        "subject": pl.String,
+        "question": pl.String,
+        "answers": pl.List(pl.String),
+        "split": pl.String,
+        "domain": pl.String,
+    },
+    "exposures": {
+        "fact_id": pl.String,
+        "num_statements": pl.Int64,
+        "num_question_answers": pl.Int64,
+    },
+    "mastery": {
+        "fact_id": pl.String,
+        "topic": pl.String,
+        "num_completions": pl.Int64,
+        "num_hits": pl.Int64,
+        "mastery": pl.Float64,
+        "level": pl.Int64,
+        "best_template?": pl.String,
+    },
+    "runs": {
+        "run": pl.String,
+        "level": pl.Int64,
+        "size": pl.Int64,
+        "seed": pl.Int64,
+        "num_facts": pl.Int64,
+        "num_steps?": pl.Int64,
+        "final_loss?": pl.Float64,
+    },
+    "scores": {
+        "run": pl.String,
+        "method": pl.String,
+        "share?": pl.Float64,
+        "fact_id": pl.String,
+        "correct?": pl.Boolean,
+    },
+    "divergence": {
+        "run": pl.String,
+        "fact_id": pl.String,
+        "topic": pl.String,
+        "template?": pl.String,
+        "kl?": pl.Float64,
+        "kl_full?": pl.Float64,
+    },
+    "concentration": {
+        "run": pl.String,
+        "ranking": pl.String,
+        "top": pl.Float64,
+        "held?": pl.Float64,
+    },
+    "restorations": {
+        "run": pl.String,
+        "method": pl.String,
+        "share": pl.Float64,
+        "num_parameters?": pl.Int64,
+        "num_restored?": pl.Int64,
+        "num_restored_changed?": pl.Int64,
+        "norm_removed?": pl.Float64,
+        "alpha?": pl.Float64,
+    },
+}
+_OPTIONAL = ("exposures",)
+_MODEL_KEYS = ("model", "base", "base_model", "model_name")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tables:
+    """What a study left in its run folder; fractions throughout, shares in percent."""
+
+    facts: pl.DataFrame
+    exposures: pl.DataFrame | None
+    mastery: pl.DataFrame
+    runs: pl.DataFrame
+    scores: pl.DataFrame
+    divergence: pl.DataFrame
+    concentration: pl.DataFrame
+    restorations: pl.DataFrame
+    settings: Mapping[str, Any]
+    result: Mapping[str, Any]
+    versions: Mapping[str, Any]
+
+    @property
+    def quick(self) -> bool:
+        """Whether the study says of itself that it is too small to show effects."""
+        return self.settings.get("quick") is True
+
+    @property
+    def model(self) -> str:
+        """The base model's name as the settings give it."""
+        for key in _MODEL_KEYS:
+            if isinstance(name := self.settings.get(key), str) and name:
+                return name
+        return "the base model"
+
+
+def load_tables(run: Path) -> Tables:
+    """Read the run folder of a study.
+
+    Raises:
+        UserError: when the folder is no study's, a table or a column is missing or of another
+            type, or the tables do not fit together.
+    """
+    manifest = read_manifest(run, STAGE)
+    frames = {name: _read(run, name) for name in _SCHEMAS}
+    _check_links(run, frames)
+    config = manifest.get("config")
+    settings = config.get("settings", {}) if isinstance(config, dict) else {}
+    result = manifest.get("result")
+    versions = manifest.get("versions")
+    return Tables(
+        **frames,  # type: ignore[arg-type]  # only exposures can be None
+        settings=settings if isinstance(settings, dict) else {},
+        result=result if isinstance(result, dict) else {},
+        versions=versions if isinstance(versions, dict) else {},
+    )
+
+
+def _read(run: Path, name: str) -> pl.DataFrame | None:
+    path = run / f"{name}.parquet"
+    if not path.is_file():
+        if name in _OPTIONAL:
+            return None
+        raise UserError(f"{run}: holds no table {path.name}; run the study to its end first")
+    try:
+        frame = pl.read_parquet(path)
+    except (pl.exceptions.PolarsError, OSError) as error:
+        reason = str(error).splitlines()[0]
+        raise UserError(f"{path}: cannot be read as Parquet ({reason}); run it again") from None
+    types = {column.removesuffix("?"): kind for column, kind in _SCHEMAS[name].items()}
+    if missing := [column for column in types if column not in frame.columns]:
+        raise UserError(
+            f"{path}: lacks column {missing[0]!r}; give a run folder of this version of sftlens"
+        )
+    columns = []
+    for column, kind in types.items():
+        try:
+            columns.append(frame[column].cast(kind))
+        except pl.exceptions.PolarsError:
+            raise UserError(
+                f"{path}: column {column!r} holds {frame[column].dtype}, not {kind}; "
+                "give a run folder of this version of sftlens"
+            ) from None
+        if columns[-1].null_count() and f"{column}?" not in _SCHEMAS[name]:
+            raise UserError(f"{path}: column {column!r} holds nulls; each row needs a value")
+    return pl.DataFrame(columns)
+
+
+def _check_links(run: Path, frames: Mapping[str, pl.DataFrame | None]) -> None:
+    tables = {name: frame for name, frame in frames.items() if frame is not None}
+    for name, key in (
+        ("facts", ["fact_id"]),
+        ("mastery", ["fact_id"]),
+        ("runs", ["run"]),
+        ("runs", ["level", "size", "seed"]),
+        ("scores", ["run", "method", "share", "fact_id"]),
+    ):
+        if tables[name].select(key).is_duplicated().any():
+            raise UserError(f"{run / name}.parquet: has two rows of the same {', '.join(key)}")
+    for name, column, other in (
+        ("scores", "run", "runs"),
+        ("divergence", "run", "runs"),
+        ("concentration", "run", "runs"),
+        ("restorations", "run", "runs"),
+        ("mastery", "fact_id", "facts"),
+        ("scores", "fact_id", "mastery"),
+    ):
+        known = tables[other][column].unique()
+        strangers = tables[name][column].unique()
+        strangers = strangers.filter(~strangers.is_in(known.implode())).sort()
+        if len(strangers):
+            raise UserError(
+                f"{run / name}.parquet: {column} {strangers[0]!r} is not in {other}.parquet; "
+                "the tables must come from one study"
+            )
+    for name in ("mastery", "runs"):
+        wrong = tables[name].filter(~pl.col("level").is_between(0, NUM_LEVELS - 1))
+        if len(wrong):
+            raise UserError(
+                f"{run / name}.parquet: level {wrong['level'][0]} is not one of 0 to "
+                f"{NUM_LEVELS - 1}"
+            )
+    if tables["scores"].filter(pl.col("method") == "tuned").is_empty():
+        raise UserError(f"{run}/scores.parquet: no tuned model was scored; score the runs first")

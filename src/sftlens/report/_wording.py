@@ -1,0 +1,115 @@
+"""Numbers and their signs in words. Rounding happens here and nowhere else."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from enum import Enum
+
+from sftlens.report._statistics import Correlation
+from sftlens.scoring import Estimate
+
+NOT_MEASURED = "not measured"
+_MINUS = "\N{MINUS SIGN}"
+
+
+class Sign(str, Enum):
+    """What an interval says about a difference."""
+
+    POSITIVE = "positive"
+    NEGATIVE = "negative"
+    UNCLEAR = "unclear"
+    UNKNOWN = "not measured"
+
+
+def sign(effect: Estimate | Correlation | None) -> Sign:
+    """Positive or negative where the 95 % interval excludes zero, otherwise unclear."""
+    if effect is None:
+        return Sign.UNKNOWN
+    if effect.low > 0:
+        return Sign.POSITIVE
+    if effect.high < 0:
+        return Sign.NEGATIVE
+    return Sign.UNCLEAR
+
+
+_VERBS = {
+    Sign.POSITIVE: "helps",
+    Sign.NEGATIVE: "hurts",
+    Sign.UNCLEAR: "cannot be told apart",
+    Sign.UNKNOWN: NOT_MEASURED,
+}
+
+
+def verb(effect: Estimate | None) -> str:
+    """``helps``, ``hurts``, ``cannot be told apart`` or ``not measured``."""
+    return _VERBS[sign(effect)]
+
+
+def number(value: float | None, digits: int = 0) -> str:
+    """A plain number with a thousands comma and a true minus sign."""
+    if value is None:
+        return NOT_MEASURED
+    text = f"{value:,.{digits}f}"
+    if float(text.replace(",", "")) == 0:
+        text = text.lstrip("-")
+    return text.replace("-", _MINUS)
+
+
+def percent(fraction: float | None, digits: int = 1) -> str:
+    """A fraction as percent."""
+    return NOT_MEASURED if fraction is None else f"{number(100 * fraction, digits)} %"
+
+
+def share_text(share: float) -> str:
+    """A share, already in percent."""
+    return f"{share:g} %"
+
+
+def percent_interval(estimate: Estimate | None) -> str:
+    """``53.1 % (49.8 to 56.2)``."""
+    if estimate is None:
+        return NOT_MEASURED
+    low, high = (number(100 * end, 1) for end in estimate[1:])
+    return f"{percent(estimate.value)} ({low} to {high})"
+
+
+def signed(value: float, digits: int = 1) -> str:
+    """A number with its sign, ``+`` too."""
+    text = number(value, digits)
+    return text if text.startswith(_MINUS) or not float(text.replace(",", "")) else f"+{text}"
+
+
+def points(effect: Estimate | None) -> str:
+    """A difference of fractions in percentage points: ``+4.2 points (+1.0 to +7.3)``."""
+    if effect is None:
+        return NOT_MEASURED
+    low, high = (signed(100 * end) for end in effect[1:])
+    return f"{signed(100 * effect.value)} points ({low} to {high})"
+
+
+def value_interval(estimate: Estimate | None, digits: int = 3) -> str:
+    """``0.412 (0.380 to 0.447)``."""
+    if estimate is None:
+        return NOT_MEASURED
+    value, low, high = (number(part, digits) for part in estimate)
+    return f"{value} ({low} to {high})"
+
+
+def correlation_text(correlation: Correlation | None) -> str:
+    """``ρ = −0.62 (−0.78 to −0.38), p < 0.001, 45 runs`` without the unit of the points."""
+    if correlation is None:
+        return NOT_MEASURED
+    low, high = number(correlation.low, 2), number(correlation.high, 2)
+    p = "p < 0.001" if correlation.p < 0.001 else f"p = {correlation.p:.3f}"
+    return f"ρ = {number(correlation.rho, 2)} ({low} to {high}), {p}"
+
+
+def listed(items: Sequence[object]) -> str:
+    """``0``, ``0 and 1``, ``0, 1 and 2``."""
+    texts = [str(item) for item in items]
+    return " and ".join([", ".join(texts[:-1]), texts[-1]] if len(texts) > 1 else texts)
+
+
+def levels_text(levels: Sequence[int]) -> str:
+    """``level 0``, ``levels 0 and 1``."""
+    return f"level{'s' if len(levels) > 1 else ''} {listed(levels)}"

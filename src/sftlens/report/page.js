@@ -1,0 +1,80 @@
+"use strict";
+(() => {
+  const dark = matchMedia("(prefers-color-scheme: dark)");
+  const plots = [...document.querySelectorAll(".plot")];
+  const { palette, figures } = JSON.parse(document.getElementById("figures").textContent);
+
+  const unpackPlotly = async () => {
+    const packed = atob(document.getElementById("plotly").textContent);
+    const bytes = Uint8Array.from(packed, (char) => char.charCodeAt(0));
+    const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"));
+    const script = document.createElement("script");
+    script.textContent = await new Response(stream).text();
+    document.head.append(script);
+  };
+
+  // Figures are made in the light page's colours; a dark page exchanges each for its partner.
+  const coloured = (value, isDark) => {
+    if (Array.isArray(value)) return value.map((part) => coloured(part, isDark));
+    if (value && typeof value === "object") {
+      return Object.fromEntries(
+        Object.entries(value).map(([key, part]) => [key, coloured(part, isDark)]),
+      );
+    }
+    return (isDark && palette[value]) || value;
+  };
+
+  const draw = (isDark) => {
+    const style = getComputedStyle(document.documentElement);
+    for (const plot of plots) {
+      const { data, layout } = coloured(figures[plot.dataset.figure], isDark);
+      layout.font.family = style.getPropertyValue("--sans");
+      layout.hoverlabel.bgcolor = isDark ? "#262d35" : "#ffffff";
+      layout.hoverlabel.bordercolor = isDark ? "#4a5561" : "#b9c0c8";
+      layout.hoverlabel.font.color = layout.font.color;
+      layout.hoverlabel.font.family = layout.font.family;
+      Plotly.react(plot, data, layout, { displayModeBar: false, responsive: true });
+    }
+  };
+
+  const fit = (plot) => {
+    if (plot.data && plot.offsetWidth) Plotly.Plots.resize(plot);
+  };
+
+  const showLevel = (level) => {
+    for (const panel of document.querySelectorAll(".panel")) {
+      panel.hidden = panel.dataset.level !== level;
+      if (!panel.hidden && window.Plotly) panel.querySelectorAll(".plot").forEach(fit);
+    }
+  };
+
+  const tabs = document.querySelector(".tabs");
+  if (tabs) {
+    tabs.hidden = false;
+    tabs.addEventListener("change", (event) => showLevel(event.target.value));
+    showLevel(tabs.querySelector("input:checked").value);
+  }
+
+  // A linked section may lie under a closed list of numbers; printing shows them all.
+  let closed = [];
+  addEventListener("beforeprint", () => {
+    closed = [...document.querySelectorAll("details:not([open])")];
+    closed.forEach((part) => { part.open = true; });
+    if (window.Plotly) { draw(false); plots.forEach(fit); }
+  });
+  addEventListener("afterprint", () => {
+    closed.forEach((part) => { part.open = false; });
+    if (window.Plotly) { draw(dark.matches); plots.forEach(fit); }
+  });
+
+  unpackPlotly()
+    .then(() => {
+      draw(dark.matches);
+      dark.addEventListener("change", () => draw(dark.matches));
+      document.documentElement.dataset.drawn = "yes";
+    })
+    .catch((error) => {
+      document.getElementById("no-figures").hidden = false;
+      console.error(error);
+    });
+})();
