@@ -1,0 +1,247 @@
+"""What each stored tensor is in its model, read off the architecture."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import torch
+from torch import nn
+
+from sftlens.checkpoints import CONFIG, read_json
+from sftlens.errors import UserError
+
+Kind = Literal["block", "norm", "embedding", "head", "other"]
+
+
+class Role(NamedTuple):
+    """What one stored tensor is in its model.
+
+    ``canonical`` is the name under which the two checkpoints of a pair are aligned. ``kind`` is
+    ``block`` for a parameter of a decoder block, ``norm`` for one of a norm within a block,
+    ``embedding`` and ``head`` for the token embeddings and the output head, ``other`` for the rest
+    (final norm, position embeddings, buffers). ``layer`` is the number of the decoder block, or
+    None. ``module`` is the path within the block without a closing ``weight`` or ``bias``, such as
+    ``mlp.down_proj``; outside of the blocks the path within the model. ``used`` is False for a
+    stored tensor that the model has no parameter for.
+    """
+
+    canonical: str
+    kind: Kind
+    layer: int | None
+    module: str
+    used: bool
+
+
+class Architecture:
+    """The skeleton of a model: its modules without weights.
+
+    Args:
+        folder: the model folder; only its configuration is read.
+
+    Raises:
+        UserError: when the configuration is none of a causal language model that ``transformers``
+            knows, when the weights are quantised, or when no decoder blocks are found.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        config = read_json(folder / CONFIG)
+        if config.get("quantization_config"):
+            raise UserError(
+                f"{folder}: holds quantised weights, whose entries cannot be compared; "
+                "give the model as it was before quantisation"
+            )
+        self.model = _skeleton(folder)
+        self.model_type = str(self.model.config.model_type)
+        self._blocks = _decoder_blocks(self.model, folder)
+        self._modules = dict(self.model.named_modules(remove_duplicate=False))
+        self._embeddings = self.model.get_input_embeddings()
+        self._head = self.model.get_output_embeddings()
+        self._ignored = _ignored_names(self.model)
+
+    @property
+    def tied(self) -> bool:
+        """Whether the output head shares the token embeddings' weight."""
+        if self._head is None or self._embeddings is None:
+            return False
+        return getattr(self._head, "weight", None) is self._embeddings.weight
+
+    def roles(self, names: Iterable[str]) -> dict[str, Role]:
+        """The role of each stored tensor, by its name."""
+        canonical = _canonical_names(self.model, names)
+        if len({name.aligned for name in canonical.values()}) < len(canonical):
+            canonical = {name: _Canonical(name, c.module) for name, c in canonical.items()}
+        return {name: self._role(c) for name, c in canonical.items()}
+
+    def _role(self, name: _Canonical) -> Role:
+        path, rest = self._deepest_module(name.module)
+        owner = self._modules[path]
+        is_parameter, is_buffer = rest in owner._parameters, rest in owner._buffers
+        layer, within = self._place(name.module)
+        # In a block, a tensor below no module of the skeleton was renamed or packed by the model;
+        # one that its module merely does not have is left over from an older version.
+        renamed = layer is not None and "." in rest and not self._ignored(name.module)
+        kind: Kind = "other"
+        if owner is self._embeddings:
+            kind = "embedding"
+        elif owner is self._head:
+            kind = "head"
+        elif layer is not None and (is_parameter or renamed):
+            kind = "norm" if self._within_norm(path) else "block"
+        label = re.sub(r"\.(weight|bias)$", "", within)
+        return Role(name.aligned, kind, layer, label, is_parameter or is_buffer or renamed)
+
+    def _deepest_module(self, name: str) -> tuple[str, str]:
+        parts = name.split(".")
+        for end in range(len(parts) - 1, 0, -1):
+            path = ".".join(parts[:end])
+            if path in self._modules:
+                return path, ".".join(parts[end:])
+        return "", name
+
+    def _place(self, name: str) -> tuple[int | None, str]:
+        if name.startswith(f"{self._blocks}."):
+            number, _, within = name[len(self._blocks) + 1 :].partition(".")
+            if within and f"{self._blocks}.{number}" in self._modules:
+                return int(number), within
+        return None, name
+
+    def _within_norm(self, path: str) -> bool:
+        block_depth = self._blocks.count(".") + 2
+        parts = path.split(".")
+        inner = (".".join(parts[:end]) for end in range(block_depth + 1, len(parts) + 1))
+        return any(_is_norm(self._modules[module]) for module in inner)
+
+
+class _Canonical(NamedTuple):
+    aligned: str  # the name with the checkpoint's spelling undone, one for each stored tensor
+    module: str  # the name of the parameter it becomes, or a part of
+
+
+def _skeleton(folder: Path) -> Any:
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    try:
+        config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+        with torch.device("meta"):
+            return AutoModelForCausalLM.from_config(config, trust_remote_code=False)
+    except Exception as error:
+        # Whatever a configuration makes transformers raise is a fault of that configuration.
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise UserError(
+            f"{folder / CONFIG}: is no causal language model that transformers can build ({reason})"
+        ) from None
+
+
+def _decoder_blocks(model: Any, folder: Path) -> str:
+    """The path of the list that holds the decoder blocks: the largest that lies in no other."""
+    outermost: dict[str, int] = {}
+    for path, module in model.named_modules():
+        if isinstance(module, nn.ModuleList) and not any(
+            path.startswith(f"{outer}.") for outer in outermost
+        ):
+            outermost[path] = sum(parameter.numel() for parameter in module.parameters())
+    decoder = _decoder_path(model)
+    inside = {path: size for path, size in outermost.items() if path.startswith(decoder)}
+    candidates = inside or outermost
+    if not candidates:
+        raise UserError(
+            f"{folder}: {model.config.model_type} models have no list of decoder blocks"
+        )
+    largest = max(candidates, key=lambda path: candidates[path])
+    lengths = {path: len(model.get_submodule(path)) for path in candidates}
+    for path, size in candidates.items():
+        same_length = path != largest and lengths[path] == lengths[largest]
+        if same_length and size * 10 > candidates[largest]:
+            raise UserError(
+                f"{folder}: a {model.config.model_type} model spreads its decoder blocks over "
+                f"several lists ({largest}, {path}), which is not supported"
+            )
+    return largest
+
+
+def _decoder_path(model: Any) -> str:
+    try:
+        decoder = model.get_decoder()
+    except (AttributeError, NotImplementedError):
+        return ""
+    paths = [path for path, module in model.named_modules() if module is decoder]
+    return f"{paths[0]}." if paths and paths[0] else ""
+
+
+def _is_norm(module: nn.Module) -> bool:
+    if isinstance(module, (nn.LayerNorm, nn.GroupNorm, nn.RMSNorm)):
+        return True
+    name = type(module).__name__
+    if name.endswith("Norm"):
+        return True
+    return "Norm" in name and all(parameter.ndim <= 1 for parameter in module.parameters())
+
+
+def _ignored_names(model: Any) -> Callable[[str], bool]:
+    patterns = [*(model._keys_to_ignore_on_load_unexpected or ()), r"rotary_emb\.inv_freq$"]
+    compiled = re.compile("|".join(f"(?:{pattern})" for pattern in patterns))
+    return lambda name: compiled.search(name) is not None
+
+
+def _canonical_names(model: Any, names: Iterable[str]) -> dict[str, _Canonical]:
+    """The model's own name for each stored tensor.
+
+    Checkpoints may spell names differently than the modules (a missing prefix, an older spelling,
+    experts stored one by one but packed in memory); transformers' own conversion on loading tells
+    which parameter a tensor becomes.
+    """
+    rename = _transformers_renaming(model)
+    modules = dict(model.named_modules(remove_duplicate=False))
+    return {
+        name: _Canonical(*(_with_prefix(spelt, model, modules) for spelt in rename(name)))
+        for name in sorted(names, key=_natural_order)
+    }
+
+
+def _transformers_renaming(model: Any) -> Callable[[str], tuple[str, str]]:
+    """(name after renaming, name after renaming and packing), as transformers loads it."""
+    try:
+        from transformers.conversion_mapping import get_model_conversion_mapping
+        from transformers.core_model_loading import (
+            WeightConverter,
+            WeightRenaming,
+            rename_source_key,
+        )
+
+        steps = get_model_conversion_mapping(model) or []
+    except (ImportError, AttributeError, TypeError):
+        # Internals of transformers: without them names are placed by their path alone.
+        return lambda name: (name, name)
+    renamings = [step for step in steps if isinstance(step, WeightRenaming)]
+    converters = [step for step in steps if isinstance(step, WeightConverter)]
+
+    def rename(name: str) -> tuple[str, str]:
+        renamed, _ = rename_source_key(name, renamings, [])
+        packed, _ = rename_source_key(renamed, [], converters)
+        return renamed, packed
+
+    return rename
+
+
+def _with_prefix(name: str, model: Any, modules: dict[str, nn.Module]) -> str:
+    """The name with the base model's prefix added or removed, whichever the skeleton knows."""
+    prefix = f"{model.base_model_prefix}."
+    spellings = [name, prefix + name]
+    if name.startswith(prefix):
+        spellings.append(name.removeprefix(prefix))
+
+    def depth(spelling: str) -> int:
+        parts = spelling.split(".")
+        owner = next(
+            (end for end in range(len(parts) - 1, 0, -1) if ".".join(parts[:end]) in modules), 0
+        )
+        return owner - len(parts)  # 0 parts left over is best
+
+    return max(spellings, key=depth)
+
+
+def _natural_order(name: str) -> list[tuple[int, int, str]]:
+    return [(0, int(part), "") if part.isdigit() else (1, 0, part) for part in name.split(".")]
