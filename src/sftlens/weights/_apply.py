@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 from sftlens.errors import UserError
-from sftlens.weights._methods import interpolate, restore
+from sftlens.weights._methods import bits, interpolate, restore
 from sftlens.weights._pair import CheckpointPair, PairTensor
 from sftlens.weights._selection import Selection
 
@@ -62,16 +63,24 @@ def restored_tensors(
 
 
 def _selected(pair: CheckpointPair, tensor: PairTensor, selection: Selection) -> Tensor:
-    values = pair.tuned_files.entries(tensor.tuned).clone()
-    for piece, mask in selection.masks(pair, tensor.name):
-        end = piece.start + len(mask)
-        values[piece.start : end] = restore(piece.base, piece.tuned, mask)
-    return values.view(tensor.tuned.shape)
+    pieces = selection.masks(pair, tensor.name)
+    repaired = ((piece.start, restore(piece.base, piece.tuned, mask)) for piece, mask in pieces)
+    return _put_together(pair, tensor, repaired)
 
 
 def _interpolated(pair: CheckpointPair, tensor: PairTensor, alpha: float) -> Tensor:
-    values = pair.tuned_files.entries(tensor.tuned).clone()
-    for piece in pair.pieces(tensor):
-        end = piece.start + len(piece.base)
-        values[piece.start : end] = interpolate(piece.base, piece.tuned, alpha)
+    pieces = pair.pieces(tensor)
+    repaired = ((piece.start, interpolate(piece.base, piece.tuned, alpha)) for piece in pieces)
+    return _put_together(pair, tensor, repaired)
+
+
+def _put_together(
+    pair: CheckpointPair, tensor: PairTensor, repaired: Iterable[tuple[int, Tensor]]
+) -> Tensor:
+    tuned = pair.tuned_files.entries(tensor.tuned)
+    values = torch.empty_like(tuned)
+    places = bits(values)
+    for start, piece in repaired:
+        places[start : start + len(piece)] = bits(piece)
+    places[tensor.num_parameters :] = bits(tuned[tensor.num_parameters :])
     return values.view(tensor.tuned.shape)

@@ -45,16 +45,6 @@ _BOTTOM_RULES = {
 
 def model_card(recipe: Recipe, output: RestoredOutput) -> str:
     """The README of one restored model: base, tuned, what was done, how to repeat it."""
-    command = ["sftlens", "restore", recipe.base, recipe.tuned]
-    command += ["--share", share_label(output.share), "--out", "OUT"]
-    for option, value, default in (
-        ("--method", recipe.method, "relative"),
-        ("--order", recipe.order, "top"),
-        ("--region", recipe.region, "blocks"),
-        ("--seed", str(recipe.seed), "0"),
-    ):
-        if value != default:
-            command += [option, value]
     lines = [
         "# A fine-tuned model, in part restored to its base",
         "",
@@ -68,8 +58,33 @@ def model_card(recipe: Recipe, output: RestoredOutput) -> str:
     ]
     lines += [f"- {note}" for note in recipe.notes]
     lines += [""] if recipe.notes else []
-    lines += ["To repeat:", "", "```", shlex.join(command), "```", ""]
-    return "\n".join(lines)
+    return "\n".join([*lines, "To repeat:", "", *_repetition(recipe, output.share), ""])
+
+
+def _repetition(recipe: Recipe, share: float) -> list[str]:
+    settings = recipe.method, recipe.order, recipe.region, recipe.seed
+    if settings == ("relative", "top", "blocks", 0):
+        command = ["sftlens", "restore", recipe.base, recipe.tuned]
+        return ["```", shlex.join([*command, "--share", share_label(share), "--out", "OUT"]), "```"]
+    return [
+        "```python",
+        "from pathlib import Path",
+        "",
+        "from sftlens.checkpoints import resolve_model",
+        "from sftlens.weights import restore_checkpoints",
+        "",
+        "restore_checkpoints(",
+        f"    resolve_model({recipe.base!r}),",
+        f"    resolve_model({recipe.tuned!r}),",
+        f"    [{share_label(share)}],",
+        '    Path("OUT"),',
+        f"    method={recipe.method!r},",
+        f"    order={recipe.order!r},",
+        f"    region={recipe.region!r},",
+        f"    seed={recipe.seed},",
+        ")",
+        "```",
+    ]
 
 
 def _deed(recipe: Recipe, output: RestoredOutput) -> str:
@@ -77,7 +92,7 @@ def _deed(recipe: Recipe, output: RestoredOutput) -> str:
         return (
             f"Every parameter of region `{recipe.region}` was moved towards the base: "
             f"base + {output.alpha:.6g} (tuned - base), which removes as much of the update as "
-            f"restoring the top {share_label(output.share)} % by relative change."
+            f"restoring the {recipe.order} {share_label(output.share)} % by relative change."
         )
     rules = _RULES if recipe.order == "top" else _BOTTOM_RULES
     return (

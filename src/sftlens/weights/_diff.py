@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-import torch
-from torch import Tensor
+import numpy as np
+from numpy.typing import NDArray
 
 from sftlens.progress import Advance, silent
-from sftlens.weights._change import absolute_change, float_keys, relative_to
+from sftlens.weights._change import Change, Floats, change_of, float_keys, relative
 from sftlens.weights._concentration import Concentration
 from sftlens.weights._pair import CheckpointPair, PairTensor
 from sftlens.weights._selection import Criterion, Selection, Tally, require_finite
@@ -79,31 +79,31 @@ def diff(
     for tensor in tensors:
         totals = [0.0, 0.0]
         for piece in pair.pieces(tensor, NULL_BLOCK):
-            change = absolute_change(piece.base, piece.tuned)
+            change = change_of(piece.base, piece.tuned)
             require_finite(tensor, piece, change)
-            values = _measured(change, piece.base, seed)
+            values = _measured(change, seed)
             for measure, concentration in measures.items():
                 concentration.first_pass(values[measure])
-            totals[0] += float(values["relative"].sum(dtype=torch.float64))
-            totals[1] += float(values["absolute"].sum(dtype=torch.float64))
-            advance(len(change))
+            totals[0] += float(values["relative"].sum(dtype=np.float64))
+            totals[1] += float(values["absolute"].sum(dtype=np.float64))
+            advance(len(change.base))
         sums[tensor.name] = totals[0], totals[1]
     for concentration in measures.values():
         concentration.ask(ranks)
     for tensor in tensors:
         for piece in pair.pieces(tensor, NULL_BLOCK):
-            change = absolute_change(piece.base, piece.tuned)
-            values = _measured(change, piece.base, seed)
+            change = change_of(piece.base, piece.tuned)
+            values = _measured(change, seed)
             for measure, concentration in measures.items():
                 concentration.second_pass(values[measure])
-            advance(len(change))
+            advance(len(change.base))
     tally = Tally([measures["relative"].cut(rank) for rank in ranks])
     for tensor in tensors:
         tally.begin(tensor)
         for piece in pair.pieces(tensor, NULL_BLOCK):
-            change = absolute_change(piece.base, piece.tuned)
-            tally.add(change, float_keys(relative_to(change, piece.base)))
-            advance(len(change))
+            change = change_of(piece.base, piece.tuned)
+            tally.add(change, float_keys(change.relative))
+            advance(len(change.base))
     selections = tally.selections(Criterion(region=region), shares)
     return Diff(
         region=region,
@@ -121,19 +121,18 @@ def diff(
     )
 
 
-def _measured(change: Tensor, base: Tensor, seed: int) -> dict[str, Tensor]:
-    shuffled = change[_permutation(len(change), seed)]
+def _measured(change: Change, seed: int) -> dict[str, Floats]:
+    shuffled = change.absolute[_permutation(len(change.absolute), seed)]
     return {
-        "relative": relative_to(change, base),
-        "absolute": change,
-        "null": relative_to(shuffled, base),
+        "relative": change.relative,
+        "absolute": change.absolute,
+        "null": relative(shuffled, change.base),
     }
 
 
 @lru_cache(maxsize=16)
-def _permutation(count: int, seed: int) -> Tensor:
-    generator = torch.Generator().manual_seed(seed)
-    return torch.randperm(count, generator=generator)
+def _permutation(count: int, seed: int) -> NDArray[np.intp]:
+    return np.random.default_rng(seed).permutation(count)
 
 
 def _table(

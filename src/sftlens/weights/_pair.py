@@ -45,11 +45,11 @@ class PairTensor(NamedTuple):
 
 
 class Piece(NamedTuple):
-    """A run of entries of one tensor, in their stored types, from flat position ``start`` on."""
+    """A run of entries of one tensor, from flat position ``start`` on."""
 
     start: int
-    base: Tensor  # (num_entries,)
-    tuned: Tensor  # (num_entries,)
+    base: Tensor  # as stored, (num_entries,)
+    tuned: Tensor  # as stored, (num_entries,)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -9,11 +9,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-import torch
-from torch import Tensor
+import numpy as np
+from numpy.typing import NDArray
 
-_UPPER = 1 << 15
-_LOWER = 1 << 16
+from sftlens.weights._change import Keys
+
+NUM_UPPER = 1 << 15
+NUM_LOWER = 1 << 16
 
 
 class Cut(NamedTuple):
@@ -29,58 +31,54 @@ NOTHING = Cut(key=(1 << 31) - 1, num_above=0, quota=0)
 
 
 class KeyCounts:
-    """Counts of int32 keys in [0, 2^31), from which cuts are read."""
+    """Counts of keys, from which cuts are read."""
 
     def __init__(self) -> None:
-        self.upper = torch.zeros(_UPPER, dtype=torch.int64)
-        self._slots = torch.full((_UPPER,), -1, dtype=torch.int64)
-        self._lower = torch.zeros(0, dtype=torch.int64)
+        self.upper = np.zeros(NUM_UPPER, dtype=np.int64)
+        self._slots = np.full(NUM_UPPER, -1, dtype=np.int32)
+        self._lower = np.zeros(0, dtype=np.int64)
 
-    def count_upper(self, keys: Tensor) -> Tensor:
-        """First pass. Gives the upper bits of the keys."""
-        upper = keys >> 16
-        self.upper += torch.bincount(upper, minlength=_UPPER)
-        return upper
+    def count_upper(self, keys: Keys) -> None:
+        """First pass."""
+        self.upper += np.bincount(keys >> 16, minlength=NUM_UPPER)
 
     def ask(self, ranks: Sequence[int]) -> None:
         """Between the passes: the numbers of largest keys that will be cut off."""
-        bins = sorted({self._bin(rank)[0] for rank in ranks if rank > 0})
-        self._slots[bins] = torch.arange(len(bins))
-        self._lower = torch.zeros(len(bins) * _LOWER, dtype=torch.int64)
+        bins = sorted({_last_bin(self.upper, rank)[0] for rank in ranks if rank > 0})
+        self._slots[bins] = np.arange(len(bins), dtype=np.int32)
+        self._lower = np.zeros(len(bins) * NUM_LOWER, dtype=np.int64)
 
-    def count_lower(self, keys: Tensor) -> None:
+    def count_lower(self, keys: Keys) -> None:
         """Second pass."""
         if not len(self._lower):
             return
         slots = self._slots[keys >> 16]
-        concerned = slots >= 0
-        places = slots[concerned] * _LOWER + (keys[concerned] & (_LOWER - 1))
-        if len(places) > len(self._lower) // 8:
-            self._lower += torch.bincount(places, minlength=len(self._lower))
+        concerned = np.flatnonzero(slots >= 0)
+        places = slots[concerned].astype(np.int64) * NUM_LOWER
+        places += keys[concerned] & (NUM_LOWER - 1)
+        if len(places) > len(self._lower) // 4:
+            self._lower += np.bincount(places, minlength=len(self._lower))
         else:
-            self._lower.index_add_(0, places, torch.ones_like(places))
+            np.add.at(self._lower, places, 1)
 
     def cut(self, rank: int) -> Cut:
         """The cut of the ``rank`` largest keys; ``rank`` was asked for between the passes."""
         if rank == 0:
             return NOTHING
-        upper, above = self._bin(rank)
+        upper, above = _last_bin(self.upper, rank)
         lower, above_within = _last_bin(self.lower_of(upper), rank - above)
         num_above = above + above_within
         return Cut((upper << 16) | lower, num_above, rank - num_above)
 
-    def lower_of(self, upper: int) -> Tensor:
+    def lower_of(self, upper: int) -> NDArray[np.int64]:
         """Counts of the lower bits of the keys with these upper bits, (65536,)."""
         slot = int(self._slots[upper])
-        return self._lower[slot * _LOWER : (slot + 1) * _LOWER]
-
-    def _bin(self, rank: int) -> tuple[int, int]:
-        return _last_bin(self.upper, rank)
+        return self._lower[slot * NUM_LOWER : (slot + 1) * NUM_LOWER]
 
 
-def _last_bin(counts: Tensor, rank: int) -> tuple[int, int]:
+def _last_bin(counts: NDArray[np.int64], rank: int) -> tuple[int, int]:
     """The bin that the ``rank``-th largest falls in, and how many lie in the bins above it."""
-    from_top = counts.flip(0).cumsum(0)
-    place = int(torch.searchsorted(from_top, rank))
+    from_top = np.cumsum(counts[::-1])
+    place = int(np.searchsorted(from_top, rank))
     above = int(from_top[place - 1]) if place else 0
     return len(counts) - 1 - place, above

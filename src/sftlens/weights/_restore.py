@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+import torch
 from torch import Tensor
 
 from sftlens.checkpoints import model_name, weights_hash
@@ -17,7 +18,7 @@ from sftlens.outputs import new_folder, require_free
 from sftlens.progress import Advance, silent
 from sftlens.weights._apply import Interpolation, matched_interpolation
 from sftlens.weights._card import Recipe, model_card
-from sftlens.weights._change import Order, absolute_change
+from sftlens.weights._change import Order, change_of
 from sftlens.weights._methods import interpolate, restore
 from sftlens.weights._pair import PIECE, CheckpointPair, PairTensor, Piece, open_pair
 from sftlens.weights._selection import (
@@ -169,13 +170,14 @@ def _write_selections(
     for tensor in pair.region(recipe.region):
         tally.begin(tensor)
         for piece in pair.pieces(tensor):
-            change = absolute_change(piece.base, piece.tuned)
+            change = change_of(piece.base, piece.tuned)
             keys = criterion.keys(tensor, piece, change)
             tally.add(change, keys)
             for marker, writer in zip(markers, writers, strict=True):
-                values = restore(piece.base, piece.tuned, marker.mask(keys))
+                mask = torch.from_numpy(marker.mask(keys))
+                values = restore(piece.base, piece.tuned, mask)
                 _write_piece(pair, writer, tensor, piece, values)
-            advance(len(change))
+            advance(len(keys))
     _write_rest(pair, recipe.region, writers)
     return tally.selections(criterion, shares)
 

@@ -11,12 +11,22 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, get_args
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from sftlens.errors import UserError
 from sftlens.progress import Advance, silent
-from sftlens.weights._change import Order, Ranking, absolute_change, float_keys, ranking_keys
+from sftlens.weights._change import (
+    Change,
+    Keys,
+    Order,
+    Ranking,
+    change_of,
+    float_keys,
+    ranking_keys,
+)
 from sftlens.weights._pair import PIECE, CheckpointPair, PairTensor, Piece
 from sftlens.weights._radix import Cut, KeyCounts
 from sftlens.weights._shares import checked_shares, num_of_share, share_label
@@ -32,12 +42,11 @@ class Criterion(NamedTuple):
     region: str = "blocks"
     seed: int = 0
 
-    def keys(self, tensor: PairTensor, piece: Piece, change: Tensor) -> Tensor:
-        """The keys of a piece, int32, (num_entries,); ``change`` is its absolute change."""
+    def keys(self, tensor: PairTensor, piece: Piece, change: Change) -> Keys:
+        """The keys of a piece, (num_entries,)."""
         return ranking_keys(
             self.ranking,
             self.order,
-            piece.base,
             change,
             name=tensor.name,
             start=piece.start,
@@ -102,8 +111,9 @@ class Selection:
         tensor = pair.tensors[name]
         marker = Marker(self.cut, self.tensors[name].tie_quota)
         for piece in pair.pieces(tensor, size):
-            change = absolute_change(piece.base, piece.tuned)
-            yield piece, marker.mask(self.criterion.keys(tensor, piece, change))
+            change = change_of(piece.base, piece.tuned)
+            keys = self.criterion.keys(tensor, piece, change)
+            yield piece, torch.from_numpy(marker.mask(keys))
 
 
 class Marker:
@@ -113,16 +123,16 @@ class Marker:
         self._key = cut.key
         self._quota = quota
 
-    def mask(self, keys: Tensor) -> Tensor:
+    def mask(self, keys: Keys) -> NDArray[np.bool_]:
         """Bool, (num_entries,): above the cut, or among the first ties that remain to be marked."""
         mask = keys > self._key
         if self._quota:
             ties = keys == self._key
-            num_ties = int(torch.count_nonzero(ties))
+            num_ties = int(np.count_nonzero(ties))
             if num_ties <= self._quota:
                 mask |= ties
             else:
-                mask[torch.nonzero(ties).flatten()[: self._quota]] = True
+                mask[np.flatnonzero(ties)[: self._quota]] = True
             self._quota -= min(num_ties, self._quota)
         return mask
 
@@ -163,9 +173,9 @@ def select(
     for tensor in pair.region(region):
         tally.begin(tensor)
         for piece in pair.pieces(tensor, piece_size):
-            change = absolute_change(piece.base, piece.tuned)
+            change = change_of(piece.base, piece.tuned)
             tally.add(change, criterion.keys(tensor, piece, change))
-            advance(len(change))
+            advance(len(change.base))
     return tally.selections(criterion, shares)
 
 
@@ -196,26 +206,26 @@ def find_cuts(
     counts = KeyCounts()
     for tensor in tensors:
         for piece in pair.pieces(tensor, piece_size):
-            change = absolute_change(piece.base, piece.tuned)
+            change = change_of(piece.base, piece.tuned)
             require_finite(tensor, piece, change)
             counts.count_upper(criterion.keys(tensor, piece, change))
-            advance(len(change))
+            advance(len(change.base))
     counts.ask(ranks)
     for tensor in tensors:
         for piece in pair.pieces(tensor, piece_size):
-            change = absolute_change(piece.base, piece.tuned)
+            change = change_of(piece.base, piece.tuned)
             counts.count_lower(criterion.keys(tensor, piece, change))
-            advance(len(change))
+            advance(len(change.base))
     return [counts.cut(rank) for rank in ranks]
 
 
-def require_finite(tensor: PairTensor, piece: Piece, change: Tensor) -> None:
+def require_finite(tensor: PairTensor, piece: Piece, change: Change) -> None:
     """Refuse weights that cannot be ranked.
 
     Raises:
         UserError: when an entry of the piece is NaN or infinite, on either side.
     """
-    if int(float_keys(change).max()) < _INFINITE:
+    if float_keys(change.absolute).max() < _INFINITE:
         return
     for side, name, values in (
         ("base", tensor.base, piece.base),
@@ -234,9 +244,8 @@ class Tally:
 
     def __init__(self, cuts: Sequence[Cut]) -> None:
         self._cuts = cuts
-        self._keys = torch.tensor(sorted({cut.key for cut in cuts}), dtype=torch.int32)
-        places = {int(key): place for place, key in enumerate(self._keys)}
-        self._places = [places[cut.key] for cut in cuts]
+        self._keys = sorted({cut.key for cut in cuts})
+        self._places = [self._keys.index(cut.key) for cut in cuts]
         self._num_restored_changed = [0] * len(cuts)
         self._num_ties = [0] * len(cuts)
         self._norm_removed = [0.0] * len(cuts)
@@ -251,23 +260,28 @@ class Tally:
         for tensors in self._tensors:
             tensors[tensor.name] = TensorCounts(0, 0, 0, 0)
 
-    def add(self, change: Tensor, keys: Tensor) -> None:
-        """Count a piece by its absolute change and its keys, both (num_entries,)."""
+    def add(self, change: Change, keys: Keys) -> None:
+        """Count a piece."""
         # Even classes lie between two cuts, odd ones are the entries equal to a cut.
-        classes = torch.bucketize(keys, self._keys) + torch.bucketize(keys, self._keys, right=True)
         num_classes = 2 * len(self._keys) + 1
-        squares = change.double().square_()
-        entries = torch.bincount(classes, minlength=num_classes).tolist()
-        changed = torch.bincount(classes[change > 0], minlength=num_classes).tolist()
-        norms = torch.bincount(classes, weights=squares, minlength=num_classes).tolist()
+        classes = np.zeros(len(keys), dtype=np.min_scalar_type(2 * num_classes))
+        for key in self._keys:
+            classes += keys > key
+            classes += keys >= key
+        squares = np.square(change.absolute, dtype=np.float64)
+        norms = np.bincount(classes, weights=squares, minlength=num_classes).tolist()
+        classes *= 2
+        classes += change.absolute > 0
+        counts = np.bincount(classes, minlength=2 * num_classes).reshape(num_classes, 2)
+        entries, changed = counts.sum(axis=1).tolist(), counts[:, 1].tolist()
         self._norm += sum(norms)
         for number, place in enumerate(self._places):
             at, above = 2 * place + 1, slice(2 * place + 2, None)
             quota = min(entries[at], self._quota_left[number])
             tied = changed[at], norms[at]
             if 0 < quota < entries[at]:
-                first = torch.nonzero(keys == self._keys[place]).flatten()[:quota]
-                tied = int(torch.count_nonzero(change[first])), float(squares[first].sum())
+                first = np.flatnonzero(keys == self._keys[place])[:quota]
+                tied = int(np.count_nonzero(change.absolute[first])), float(squares[first].sum())
             elif quota == 0:
                 tied = 0, 0.0
             self._quota_left[number] -= quota
@@ -276,7 +290,7 @@ class Tally:
             self._norm_removed[number] += sum(norms[above]) + tied[1]
             before = self._tensors[number][self._name]
             self._tensors[number][self._name] = TensorCounts(
-                before.num_parameters + len(change),
+                before.num_parameters + len(keys),
                 before.num_changed + sum(changed),
                 before.num_restored + sum(entries[above]) + quota,
                 before.tie_quota + quota,
