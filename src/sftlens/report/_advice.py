@@ -41,8 +41,8 @@ def how_sure(answers: Answers) -> list[str]:
         )
     elif seeds[0] < _FEW_SEEDS:
         texts.append(
-            f"{seeds[0]} seeds are few: they show the spread between training runs poorly, and "
-            "the intervals tend to be too narrow."
+            f"With {seeds[0]} seeds, which are few, the spread between training runs is known "
+            "poorly: the intervals tend to be too narrow."
         )
     texts.append(choice_text(answers))
     return texts
@@ -119,11 +119,11 @@ def _restoration_advice(answers: Answers, effects: Effects) -> list[str]:
     leave = [level for level in effects.restorations if level not in restore]
     texts = []
     if restore:
+        by_share: dict[float, list[int]] = {}
+        for level, found in restore.items():
+            by_share.setdefault(found.chosen.cell.share or 0.0, []).append(level)
         shares = listed(
-            [
-                f"{share_text(found.chosen.cell.share or 0.0)} after level {level}"
-                for level, found in restore.items()
-            ]
+            [f"{share_text(share)} after {levels_text(at)}" for share, at in by_share.items()]
         )
         texts.append(f"After training at the largest size, restore {shares}.")
     if leave:

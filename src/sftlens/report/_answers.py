@@ -11,13 +11,14 @@ import polars as pl
 from numpy.typing import NDArray
 
 from sftlens.report._tables import Tables
-from sftlens.scoring import Estimate, difference, mean_of_levels
+from sftlens.scoring import Estimate, difference, mean_of_levels, proportion
 
 TUNED = "tuned"
 RELATIVE = "relative"
 DOMAINS = ("in", "out")
 _UNSCORED = -1
 _SPLIT_SEED = 0
+NUM_RESAMPLES = 1000
 
 Row = NDArray[np.int8]  # (num_facts,): 1 right, 0 wrong, -1 unscored
 Mask = NDArray[np.bool_]  # (num_facts,)
@@ -145,13 +146,19 @@ class Answers:
             cell: the models, one a seed.
             domain: ``in`` or ``out``.
             part: ``test`` for all test facts, ``report`` for those that no choice saw.
-            level: only the test facts of this level.
+            level: only the test facts of this level. Where all answers are right, or all wrong,
+                a bootstrap has no spread; the interval is then Wilson's over the facts.
         """
         mask = self.test(domain) if part == "test" else self.report(domain)
         if level is not None:
             mask = mask & (self.levels == level)
         block = self._block([(row,) for row in self.rows.get(cell, {}).values()], mask)
-        return mean_of_levels(block[0][0], block[1]) if block else None
+        if block is None:
+            return None
+        (correct,), levels = block
+        if level is not None and correct.min() == correct.max():
+            return proportion(correct.shape[1] * int(correct[0, 0]), correct.shape[1])
+        return mean_of_levels(correct, levels, num_resamples=NUM_RESAMPLES)
 
     def gain(self, pairs: Sequence[tuple[Cell, Cell]], mask: Mask) -> Estimate | None:
         """How much the first cells exceed the second ones, paired over seeds and facts.
@@ -163,7 +170,10 @@ class Answers:
             ours, theirs = self.rows.get(cell, {}), self.rows.get(reference, {})
             rows += [(ours[seed], theirs[seed]) for seed in sorted(ours.keys() & theirs.keys())]
         block = self._block(rows, mask)
-        return difference(block[0][0], block[0][1], block[1]) if block else None
+        if block is None:
+            return None
+        (first, second), levels = block
+        return difference(first, second, levels, num_resamples=NUM_RESAMPLES)
 
     def _block(
         self, rows: Sequence[tuple[Row, ...]], mask: Mask

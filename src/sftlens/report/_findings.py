@@ -97,6 +97,8 @@ def other_domain(effect: Effect, primary: str) -> str:
 
 def groups(verbs: dict[int, str], order: Sequence[str]) -> str:
     """``hurts at levels 0 and 1, and cannot be told apart at level 4``."""
+    if len(verbs) > 1 and len(set(verbs.values())) == 1:
+        return f"{next(iter(verbs.values()))} at every level"
     parts = [
         f"{word} at {levels_text([level for level, other in verbs.items() if other == word])}"
         for word in order
@@ -114,7 +116,10 @@ def overall(verbs: Sequence[str]) -> tuple[str, str]:
     sure = words & {"helps", "hurts"}
     if len(sure) == 1:
         (word,) = sure
-        return f"{word}, not everywhere", "good" if word == "helps" else "bad"
+        return (
+            f"{word} at {verbs.count(word)} of {len(verbs)} levels",
+            "good" if word == "helps" else "bad",
+        )
     return "helps and hurts", "unclear"
 
 
@@ -313,7 +318,7 @@ def _controls(answers: Answers, effects: Effects) -> Finding:
     measured = {name: e for name, e in effects.pooled_controls.items() if e.get(primary)}
     if not effects.restorations or not measured:
         return _unmeasured("controls", question, "no control was scored beside the restoration")
-    sentences, items, signs = [], [], []
+    sentences, signs = [], []
     for name, effect in measured.items():
         best = effects.pooled_over_best.get(name, {})
         signs += [sign(effect[primary]), sign(best.get(primary))]
@@ -334,15 +339,6 @@ def _controls(answers: Answers, effects: Effects) -> Finding:
             f"{points(effect[primary])}; with {method_name(name)} at its own best strength it "
             f"{own}: {points(best.get(primary))}."
         )
-        items += [
-            Item(
-                label=f"Level {level} over {method_name(name)}",
-                value=points(found.controls[name][primary]),
-                tone=TONES[sign(found.controls[name][primary])],
-            )
-            for level, found in effects.restorations.items()
-            if name in found.controls
-        ]
     if set(signs) == {Sign.POSITIVE}:
         answer, tone = "yes", "good"
     elif Sign.NEGATIVE in signs:
@@ -357,7 +353,6 @@ def _controls(answers: Answers, effects: Effects) -> Finding:
         answer=answer,
         tone=tone,
         sentences=sentences,
-        items=items,
         evidence="restoration",
     )
 

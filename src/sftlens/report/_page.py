@@ -15,11 +15,11 @@ from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
 from sftlens.outputs import new_file
-from sftlens.report import _advice, _figures, _listings
-from sftlens.report._answers import Answers
+from sftlens.report import _advice, _figures, _listings, _restored_figures
+from sftlens.report._answers import NUM_RESAMPLES, Answers
+from sftlens.report._charts import Figure
 from sftlens.report._claims import judge_claims
-from sftlens.report._effects import Effects, compute_effects
-from sftlens.report._figures import Figure
+from sftlens.report._effects import compute_effects
 from sftlens.report._findings import DOMAIN_NAMES, find_all, method_name
 from sftlens.report._lost import count_exchanges, pick_examples
 from sftlens.report._mastery import exposure_effect, topic_levels
@@ -41,6 +41,15 @@ from sftlens.report._wording import (
 )
 
 _HERE = Path(__file__).parent
+_EVIDENCE = {
+    "mastery": "What the base model knew",
+    "accuracy": "Accuracy after fine-tuning",
+    "divergence": "Shift of token probabilities",
+    "concentration": "Where the weights moved",
+    "restoration": "Restoration and its controls",
+    "exchange": "Facts lost and gained by restoration",
+    "method": "Settings and method",
+}
 
 
 def write_report(run: Path) -> Path:
@@ -74,7 +83,7 @@ def _content(tables: Tables) -> dict[str, Any]:
     norms = norm_removed(tables)
     methods = _listings.measured_methods(answers, norms)
     figures = [_figures.topics_figure(topics)]
-    figures += [_figures.accuracy_figure(answers, domain) for domain in answers.domains]
+    figures += _figures.accuracy_figures(answers)
     listings = [
         _listings.topics_listing(topics),
         _listings.accuracy_listing(answers),
@@ -93,8 +102,9 @@ def _content(tables: Tables) -> dict[str, Any]:
         figures.append(_figures.concentration_figure(concentration))
         listings.append(_listings.concentration_listing(concentration))
     if effects.restorations:
-        figures += _restoration_figures(answers, effects)
-        figures += [_figures.exchange_figure(found, d) for d, found in exchanges.items() if found]
+        figures += _restored_figures.gains_figures(effects, answers.domains)
+        figures += _restored_figures.restoration_figures(answers, list(effects.restorations))
+        figures += _restored_figures.exchange_figures(exchanges)
         listings += [
             _listings.gains_listing(answers, effects),
             *(_listings.restoration_listing(answers, level) for level in effects.restorations),
@@ -102,7 +112,7 @@ def _content(tables: Tables) -> dict[str, Any]:
             _listings.examples_listing(pick_examples(answers, effects)),
         ]
     if norms:
-        figures.append(_figures.norm_figure(norms, methods))
+        figures.append(_restored_figures.norm_figure(norms, methods))
         listings.append(_listings.norm_listing(norms, methods))
     return {
         "tables": tables,
@@ -112,8 +122,10 @@ def _content(tables: Tables) -> dict[str, Any]:
         "how_sure": _advice.how_sure(answers),
         "what_to_do": _advice.what_to_do(answers, effects),
         "be_careful": _advice.be_careful(tables, answers, effects, concentration),
+        "num_resamples": number(NUM_RESAMPLES),
         "choice_text": _advice.choice_text(answers),
         "exposure_text": correlation_text(exposure.correlation) if exposure else None,
+        "evidence_names": _EVIDENCE,
         "scatter_text": correlation_text(divergence.correlation),
         "num_exposed": number(sum(p.num_facts for p in exposure.points)) if exposure else None,
         "domains": [(domain, DOMAIN_NAMES[domain]) for domain in answers.domains],
@@ -128,15 +140,6 @@ def _content(tables: Tables) -> dict[str, Any]:
         "figures_json": script_json(_figures_json(figures)),
         "plotly": _packed_plotly(),
     }
-
-
-def _restoration_figures(answers: Answers, effects: Effects) -> list[Figure]:
-    found = [_figures.gains_figure(effects, domain) for domain in answers.domains]
-    return found + [
-        _figures.restoration_figure(answers, level, domain)
-        for level in effects.restorations
-        for domain in answers.domains
-    ]
 
 
 def _summary(tables: Tables, answers: Answers) -> str:

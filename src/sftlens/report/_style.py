@@ -24,12 +24,13 @@ LEVELS = (
 )
 _FOCUS = Mark("#b5265c", "#ff7aa8", "circle")
 _CHANCE = Mark("#7b838c", "#98a1ab", "square", "dot")
+_NULL = Mark("#7b838c", "#98a1ab", "square-open", "dot")  # open: its line lies under others
 _OTHER = Mark("#2b3440", "#dde3ea", "diamond", "dash")
 METHODS = {
     "relative": _FOCUS,
     "random": _CHANCE,
     "interpolation": _OTHER,
-    "null": _CHANCE,
+    "null": _NULL,
     "absolute": _OTHER,
 }
 GAINED = Mark("#2c6bb0", "#6cb2f5", "circle")

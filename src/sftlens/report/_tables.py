@@ -162,6 +162,8 @@ def _read(run: Path, name: str) -> pl.DataFrame | None:
                 f"{path}: column {column!r} holds {frame[column].dtype}, not {kind}; "
                 "give a run folder of this version of sftlens"
             ) from None
+        if kind == pl.Float64:
+            columns[-1] = columns[-1].fill_nan(None)
         if columns[-1].null_count() and f"{column}?" not in _SCHEMAS[name]:
             raise UserError(f"{path}: column {column!r} holds nulls; each row needs a value")
     return pl.DataFrame(columns)
@@ -201,5 +203,14 @@ def _check_links(run: Path, frames: Mapping[str, pl.DataFrame | None]) -> None:
                 f"{run / name}.parquet: level {wrong['level'][0]} is not one of 0 to "
                 f"{NUM_LEVELS - 1}"
             )
-    if tables["scores"].filter(pl.col("method") == "tuned").is_empty():
-        raise UserError(f"{run}/scores.parquet: no tuned model was scored; score the runs first")
+    strange = tables["facts"].filter(~pl.col("domain").is_in(["in", "out"]))
+    if len(strange):
+        raise UserError(
+            f"{run}/facts.parquet: domain {strange['domain'][0]!r} is neither 'in' nor 'out'"
+        )
+    tests = tables["facts"].filter(pl.col("split") == "test").select("fact_id")
+    tuned = tables["scores"].filter(pl.col("method") == "tuned")
+    if tuned.join(tests, on="fact_id", how="semi").is_empty():
+        raise UserError(
+            f"{run}/scores.parquet: no tuned model was scored on test facts; score the runs first"
+        )

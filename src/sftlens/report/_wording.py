@@ -10,6 +10,7 @@ from sftlens.scoring import Estimate
 
 NOT_MEASURED = "not measured"
 _MINUS = "\N{MINUS SIGN}"
+_UNIT = "\N{NO-BREAK SPACE}"  # between a number and its unit
 
 
 class Sign(str, Enum):
@@ -57,12 +58,12 @@ def number(value: float | None, digits: int = 0) -> str:
 
 def percent(fraction: float | None, digits: int = 1) -> str:
     """A fraction as percent."""
-    return NOT_MEASURED if fraction is None else f"{number(100 * fraction, digits)} %"
+    return NOT_MEASURED if fraction is None else f"{number(100 * fraction, digits)}{_UNIT}%"
 
 
 def share_text(share: float) -> str:
     """A share, already in percent."""
-    return f"{share:g} %"
+    return f"{share:g}{_UNIT}%"
 
 
 def percent_interval(estimate: Estimate | None) -> str:
@@ -84,7 +85,7 @@ def points(effect: Estimate | None) -> str:
     if effect is None:
         return NOT_MEASURED
     low, high = (signed(100 * end) for end in effect[1:])
-    return f"{signed(100 * effect.value)} points ({low} to {high})"
+    return f"{signed(100 * effect.value)}{_UNIT}points ({low} to {high})"
 
 
 def value_interval(estimate: Estimate | None, digits: int = 3) -> str:
@@ -96,12 +97,13 @@ def value_interval(estimate: Estimate | None, digits: int = 3) -> str:
 
 
 def correlation_text(correlation: Correlation | None) -> str:
-    """``ρ = −0.62 (−0.78 to −0.38), p < 0.001, 45 runs`` without the unit of the points."""
+    """``ρ = −0.62 (−0.78 to −0.38), p < 0.001``."""
     if correlation is None:
         return NOT_MEASURED
     low, high = number(correlation.low, 2), number(correlation.high, 2)
-    p = "p < 0.001" if correlation.p < 0.001 else f"p = {correlation.p:.3f}"
-    return f"ρ = {number(correlation.rho, 2)} ({low} to {high}), {p}"
+    p = "< 0.001" if correlation.p < 0.001 else f"= {correlation.p:.3f}"
+    rho = f"ρ = {number(correlation.rho, 2)}".replace(" ", _UNIT)
+    return f"{rho} ({low} to {high}), " + f"p {p}".replace(" ", _UNIT)
 
 
 def listed(items: Sequence[object]) -> str:

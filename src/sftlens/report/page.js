@@ -2,6 +2,8 @@
 (() => {
   const dark = matchMedia("(prefers-color-scheme: dark)");
   const plots = [...document.querySelectorAll(".plot")];
+  const panels = [...document.querySelectorAll(".panel")];
+  const tabs = document.querySelector(".tabs");
   const { palette, figures } = JSON.parse(document.getElementById("figures").textContent);
 
   const unpackPlotly = async () => {
@@ -24,7 +26,9 @@
     return (isDark && palette[value]) || value;
   };
 
+  // A hidden plot has no width to fill, so all panels are open while they are drawn.
   const draw = (isDark) => {
+    panels.forEach((panel) => { panel.hidden = false; });
     const style = getComputedStyle(document.documentElement);
     for (const plot of plots) {
       const { data, layout } = coloured(figures[plot.dataset.figure], isDark);
@@ -35,24 +39,27 @@
       layout.hoverlabel.font.family = layout.font.family;
       Plotly.react(plot, data, layout, { displayModeBar: false, responsive: true });
     }
+    showLevel();
   };
 
   const fit = (plot) => {
-    if (plot.data && plot.offsetWidth) Plotly.Plots.resize(plot);
-  };
-
-  const showLevel = (level) => {
-    for (const panel of document.querySelectorAll(".panel")) {
-      panel.hidden = panel.dataset.level !== level;
-      if (!panel.hidden && window.Plotly) panel.querySelectorAll(".plot").forEach(fit);
+    if (plot.data && plot.offsetWidth !== plot.querySelector(".main-svg").clientWidth) {
+      if (plot.offsetWidth) Plotly.Plots.resize(plot);
     }
   };
 
-  const tabs = document.querySelector(".tabs");
+  const showLevel = () => {
+    const level = tabs?.querySelector("input:checked").value;
+    panels.forEach((panel) => { panel.hidden = panel.dataset.level !== level; });
+  };
+
   if (tabs) {
     tabs.hidden = false;
-    tabs.addEventListener("change", (event) => showLevel(event.target.value));
-    showLevel(tabs.querySelector("input:checked").value);
+    tabs.addEventListener("change", () => {
+      showLevel();
+      plots.forEach(fit); // the window may have changed while they were hidden
+    });
+    showLevel();
   }
 
   // A linked section may lie under a closed list of numbers; printing shows them all.
