@@ -309,10 +309,10 @@ def _tensor_info(path: Path, name: str, entry: object, start: int) -> TensorInfo
     match entry:
         case {"dtype": str(dtype), "shape": list(shape), "data_offsets": [begin, end]}:
             if all(type(number) is int and number >= 0 for number in (*shape, begin, end)):
-                break_reason = _size_mismatch(dtype, shape, end - begin)
-                if break_reason is None:
+                fault = _size_mismatch(dtype, shape, end - begin)
+                if fault is None:
                     return TensorInfo(path.name, dtype, tuple(shape), start + begin, start + end)
-                raise UserError(f"{path}: tensor {name!r} {break_reason}")
+                raise UserError(f"{path}: tensor {name!r} {fault}")
     raise UserError(f"{path}: the header's entry of tensor {name!r} is broken: {_short(entry)}")
 
 

@@ -56,7 +56,8 @@ def absolute(base: Floats, tuned: Floats) -> Floats:
     """abs(t - b)."""
     with np.errstate(invalid="ignore", over="ignore"):
         change = tuned - base
-    return np.abs(change, out=change)
+    np.abs(change, out=change)
+    return change
 
 
 def relative(change: Floats, base: Floats) -> Floats:

@@ -26,7 +26,7 @@ REGIONS: dict[str, frozenset[Kind]] = {
     "all": frozenset({"block", "norm", "embedding", "head", "other"}),
 }
 
-PIECE = 1 << 20
+PIECE = 1 << 18
 """How many entries are worked on at once."""
 
 

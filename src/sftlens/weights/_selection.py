@@ -7,6 +7,7 @@ entries are worked on at once.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, get_args
@@ -24,14 +25,13 @@ from sftlens.weights._change import (
     Order,
     Ranking,
     change_of,
-    float_keys,
     ranking_keys,
 )
 from sftlens.weights._pair import PIECE, CheckpointPair, PairTensor, Piece
 from sftlens.weights._radix import Cut, KeyCounts
 from sftlens.weights._shares import checked_shares, num_of_share, share_label
 
-_INFINITE = 0x7F800000  # the bit pattern of infinity; those of NaN are larger
+_TOO_LARGE = 1e30  # divided by the 1e-8 of the relative change it still is a float32
 
 
 class Criterion(NamedTuple):
@@ -223,20 +223,23 @@ def require_finite(tensor: PairTensor, piece: Piece, change: Change) -> None:
     """Refuse weights that cannot be ranked.
 
     Raises:
-        UserError: when an entry of the piece is NaN or infinite, on either side.
+        UserError: when an entry of the piece is NaN or infinite on either side, or so large that
+            its relative change could be more than float32 holds.
     """
-    if float_keys(change.absolute).max() < _INFINITE:
+    if change.absolute.max() < _TOO_LARGE:  # False for NaN as well
         return
-    for side, name, values in (
-        ("base", tensor.base, piece.base),
-        ("tuned model", tensor.tuned, piece.tuned),
-    ):
-        broken = torch.nonzero(~torch.isfinite(values)).flatten()
-        if len(broken):
-            raise UserError(
-                f"{tensor.name!r} holds {float(values[broken[0]])} in the {side} ({name.file}, "
-                f"flat position {piece.start + int(broken[0])}); give finite weights"
-            )
+    place = int(np.argmin(change.absolute < _TOO_LARGE))
+    values = {"base": float(piece.base[place]), "tuned model": float(piece.tuned[place])}
+    side = max(values, key=lambda side: _wildness(values[side]))
+    file = (tensor.base if side == "base" else tensor.tuned).file
+    raise UserError(
+        f"{tensor.name!r} holds {values[side]} in the {side} ({file}, flat position "
+        f"{piece.start + place}), which cannot be compared; give a checkpoint of finite weights"
+    )
+
+
+def _wildness(value: float) -> float:
+    return math.inf if math.isnan(value) else abs(value)
 
 
 class Tally:
