@@ -196,22 +196,30 @@ def _fetch(source: str | Path) -> Path:
     name, _, revision = text.partition("@")
     if isinstance(source, Path) or not _HUB_ID.fullmatch(name):
         raise UserError(f"{source}: no such folder; give a model folder or a hub id (org/name)")
+    failures = []
+    for cached in (False, True):
+        try:
+            return Path(_snapshot(name, revision or None, cached))
+        except Exception as error:
+            # The hub's client raises those of several HTTP libraries; all are about what was
+            # named. Not every version of it falls back on a cached commit by itself.
+            failures.append(_first_line(error))
+    raise UserError(
+        f"{text}: no such folder, and no model of this id can be reached on the hub "
+        f"({failures[0]}); check the spelling, the network and your access"
+    )
+
+
+def _snapshot(name: str, revision: str | None, cached: bool) -> str:
     from huggingface_hub import snapshot_download
 
-    try:
-        folder = snapshot_download(
-            name,
-            revision=revision or None,
-            allow_patterns=_HUB_FILES,
-            ignore_patterns=_HUB_LEFT_OUT,
-        )
-    except Exception as error:
-        # The hub's client raises those of several HTTP libraries; each is about what was named.
-        raise UserError(
-            f"{text}: no such folder, and no model of this id can be reached on the hub "
-            f"({_first_line(error)}); check the spelling, the network and your access"
-        ) from None
-    return Path(folder)
+    return snapshot_download(
+        name,
+        revision=revision,
+        allow_patterns=_HUB_FILES,
+        ignore_patterns=_HUB_LEFT_OUT,
+        local_files_only=cached,
+    )
 
 
 def _require_model(folder: Path, called: str) -> None:

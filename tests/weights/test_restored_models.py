@@ -260,6 +260,17 @@ def test_an_output_that_holds_something_is_refused(tmp_path: Path, base: Path, t
     assert (tmp_path / "out" / "mine.txt").read_text() == "mine"
 
 
+@pytest.mark.parametrize("inside", ["", "out", "deep/out"])
+def test_an_output_within_an_input_is_refused(
+    tmp_path: Path, base: Path, tuned: Path, inside: str
+) -> None:
+    for folder in (base, tuned):
+        before = content(folder)
+        with pytest.raises(UserError, match="lies in the model folder"):
+            restore_checkpoints(base, tuned, [20], folder / inside)
+        assert content(folder) == before
+
+
 @pytest.mark.parametrize("method", ["relative", "interpolation"])
 def test_a_disk_that_is_too_small_is_told_beforehand(
     tmp_path: Path, base: Path, tuned: Path, method: str, monkeypatch: pytest.MonkeyPatch

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import polars as pl
 
 PAPER_SHARES = (1, 3, 5, 10, 20, 40, 60)
-NULL_BLOCK = 1 << 20
+NULL_BLOCK = 1 << 18
 """Entries among which the null shuffles; part of its definition."""
 
 
@@ -56,7 +56,7 @@ def diff(
 
     ``relative`` and ``absolute`` are the two changes. ``null`` is the relative change that there
     would be if the size of a change had nothing to do with the size of its weight: abs(t - b) is
-    shuffled against abs(b), each among runs of 2^20 consecutive entries of a tensor, by a seeded
+    shuffled against abs(b), each among runs of 2^18 consecutive entries of a tensor, by a seeded
     permutation. The paper's concentration says something about the tuned model only so far as it
     exceeds that of ``null``.
 

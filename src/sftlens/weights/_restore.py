@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -104,6 +103,7 @@ def restore_checkpoints(
     shares = checked_shares(shares)
     if method not in get_args(Method):
         raise UserError(f"method {method!r}: choose from {', '.join(get_args(Method))}")
+    _require_outside(out, base, tuned)
     require_free(out)
     pair = open_pair(base, tuned)
     require_space(pair.tuned, out, len(shares))
@@ -125,24 +125,18 @@ def restore_checkpoints(
         for folder in folders:
             folder.mkdir(exist_ok=True)
             copy_companions(pair.tuned, folder)
-        with ExitStack() as stack:
-            writers = [
-                stack.enter_context(ModelWriter(folder, pair.tuned, pair.tuned_files))
-                for folder in folders
+        writers = [ModelWriter(folder, pair.tuned, pair.tuned_files) for folder in folders]
+        if method == "interpolation":
+            selections = select(pair, shares=shares, order=order, region=region, advance=advance)
+            interpolations = [matched_interpolation(selection) for selection in selections]
+            _write_interpolations(pair, interpolations, writers, advance)
+            outputs = [
+                _output(selection, out, interpolation.alpha)
+                for selection, interpolation in zip(selections, interpolations, strict=True)
             ]
-            if method == "interpolation":
-                selections = select(
-                    pair, shares=shares, order=order, region=region, advance=advance
-                )
-                interpolations = [matched_interpolation(selection) for selection in selections]
-                _write_interpolations(pair, interpolations, writers, advance)
-                outputs = [
-                    _output(selection, out, interpolation.alpha)
-                    for selection, interpolation in zip(selections, interpolations, strict=True)
-                ]
-            else:
-                selections = _write_selections(pair, recipe, shares, writers, advance)
-                outputs = [_output(selection, out, None) for selection in selections]
+        else:
+            selections = _write_selections(pair, recipe, shares, writers, advance)
+            outputs = [_output(selection, out, None) for selection in selections]
         if len(shares) > 1:
             outputs = [replace(o, path=out / _subfolder(o.share)) for o in outputs]
             _describe(work, recipe, outputs)
@@ -150,6 +144,12 @@ def restore_checkpoints(
             _describe(folder, recipe, [output])
             (folder / "README.md").write_text(model_card(recipe, output), encoding="utf-8")
     return outputs
+
+
+def _require_outside(out: Path, *inputs: Path) -> None:
+    for folder in inputs:
+        if out.resolve().is_relative_to(folder.resolve()):
+            raise UserError(f"{out}: lies in the model folder {folder}; choose a place outside")
 
 
 def _subfolder(share: float) -> str:

@@ -5,10 +5,8 @@ from __future__ import annotations
 import errno
 import shutil
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
-from types import TracebackType
-from typing import BinaryIO
 
 import torch
 from torch import Tensor
@@ -38,44 +36,23 @@ _SPARE_BYTES = 16 << 20  # for headers, tables and the file system's own
 class ModelWriter:
     """The weight files of one model folder, each tensor written at its place in any order.
 
-    A context manager. The header of every file is that of the tuned model's, byte by byte, so that
-    names, storage types, shapes, order and metadata are the same.
+    The header of every file is that of the tuned model's, byte by byte, so that names, storage
+    types, shapes, order and metadata are the same.
     """
 
     def __init__(self, folder: Path, tuned: Checkpoint, files: WeightFiles) -> None:
-        self._open: dict[str, BinaryIO] = {}
-        self._stack = ExitStack()
-        folder.mkdir(parents=True, exist_ok=True)
-        with ExitStack() as stack:
-            for file in tuned.files:
-                opened = stack.enter_context((folder / file).open("wb", buffering=0))
-                self._open[file] = opened
-                self._write(file, 0, files.header(file))
-            self._stack = stack.pop_all()
+        self._folder = folder
+        for file in tuned.files:
+            (folder / file).write_bytes(files.header(file))
 
     def write(self, tensor: TensorInfo, start: int, values: Tensor) -> None:
         """Write a run of entries, from flat position ``start`` of the tensor on."""
-        place = tensor.begin + start * values.element_size()
-        raw = values.contiguous().view(torch.uint8).numpy()
-        self._write(tensor.file, place, raw.data)
-
-    def _write(self, file: str, place: int, content: bytes | memoryview) -> None:
-        opened = self._open[file]
-        opened.seek(place)
-        rest = memoryview(content)
-        while rest:
-            rest = rest[opened.write(rest) :]
-
-    def __enter__(self) -> ModelWriter:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self._stack.close()
+        # Opened anew each time: many shares times many shards are more than may be open at once.
+        with (self._folder / tensor.file).open("r+b", buffering=0) as file:
+            file.seek(tensor.begin + start * values.element_size())
+            rest = memoryview(values.contiguous().view(torch.uint8).numpy().data)
+            while rest:
+                rest = rest[file.write(rest) :]
 
 
 def companions(checkpoint: Checkpoint) -> list[Path]:
