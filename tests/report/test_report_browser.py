@@ -69,7 +69,7 @@ def test_the_page_draws_itself(browser: Browser, path: Path, width: int, scheme:
     assert num_plots == 22
     assert page.locator(".plot:has(svg.main-svg)").count() == num_plots
     assert page.evaluate("document.documentElement.scrollWidth") == width
-    assert "<script>alert(1)</script>" in page.locator("h1").inner_text()
+    assert "<script>alert(1)</script>" in page.locator("#summary").inner_text()
     ink = page.evaluate("document.querySelector('.plot').layout.font.color")
     assert ink == {"light": "#1d242c", "dark": "#e6eaef"}[scheme]
     assert troubles == []

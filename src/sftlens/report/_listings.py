@@ -15,10 +15,10 @@ from sftlens.report._shift import RANKINGS, Concentration, Divergence, Held
 from sftlens.report._tables import Tables
 from sftlens.report._wording import (
     NOT_MEASURED,
+    bare_points,
     number,
     percent,
     percent_interval,
-    points,
     share_text,
     value_interval,
 )
@@ -196,9 +196,9 @@ def gains_listing(answers: Answers, effects: Effects) -> Listing:
                     str(level),
                     DOMAIN_NAMES[domain],
                     share_text(found.chosen.cell.share or 0.0),
-                    points(found.chosen.effect[domain]),
+                    bare_points(found.chosen.effect[domain]),
                     *(
-                        points(part.get(name, {}).get(domain))
+                        bare_points(part.get(name, {}).get(domain))
                         for name in effects.pooled_controls
                         for part in (found.controls, found.over_best)
                     ),
@@ -207,7 +207,7 @@ def gains_listing(answers: Answers, effects: Effects) -> Listing:
     names = [method_name(name) for name in effects.pooled_controls]
     return Listing(
         name="gains",
-        title="Restoration by relative change at the chosen share, on facts no choice saw",
+        title="Restoration by relative change at the chosen share; points, on facts no choice saw",
         columns=(
             "level",
             "domain",

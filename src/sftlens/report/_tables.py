@@ -107,12 +107,12 @@ class Tables:
         return self.settings.get("quick") is True
 
     @property
-    def model(self) -> str:
-        """The base model's name as the settings give it."""
+    def model(self) -> str | None:
+        """The base model's name as the settings give it, if they do."""
         for key in _MODEL_KEYS:
             if isinstance(name := self.settings.get(key), str) and name:
                 return name
-        return "the base model"
+        return None
 
 
 def load_tables(run: Path) -> Tables:

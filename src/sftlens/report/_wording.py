@@ -82,10 +82,19 @@ def signed(value: float, digits: int = 1) -> str:
 
 def points(effect: Estimate | None) -> str:
     """A difference of fractions in percentage points: ``+4.2 points (+1.0 to +7.3)``."""
+    return _difference(effect, f"{_UNIT}points")
+
+
+def bare_points(effect: Estimate | None) -> str:
+    """The same without its unit, for a table whose title names it."""
+    return _difference(effect, "")
+
+
+def _difference(effect: Estimate | None, unit: str) -> str:
     if effect is None:
         return NOT_MEASURED
     low, high = (signed(100 * end) for end in effect[1:])
-    return f"{signed(100 * effect.value)}{_UNIT}points ({low} to {high})"
+    return f"{signed(100 * effect.value)}{unit} ({low} to {high})"
 
 
 def value_interval(estimate: Estimate | None, digits: int = 3) -> str:
