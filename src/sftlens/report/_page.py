@@ -154,7 +154,8 @@ def _summary(tables: Tables, answers: Answers) -> str:
     )
     restored = ", and the largest runs again with base values given back" * bool(answers.methods())
     return (
-        f"The base model’s mastery of {number(len(tables.mastery))} facts was measured; it was fine-tuned in {number(len(tables.runs))} runs ({len(levels)} mastery "
+        f"The base model’s mastery of {number(len(tables.mastery))} facts was measured; it was "
+        f"fine-tuned in {number(len(tables.runs))} runs ({len(levels)} mastery "
         f"level{'s' * (len(levels) != 1)} × {len(sizes)} size{'s' * (len(sizes) != 1)}, "
         f"{num_seeds} seed{'s' * (num_seeds != 1)}), and every tuned model was asked {tested} "
         f"test facts{restored}."
