@@ -17,7 +17,16 @@ from sftlens.outputs import new_file
 FORMAT_VERSION = 1
 MANIFEST = "manifest.json"
 
-_PACKAGES = ("sftlens", "torch", "transformers", "trl", "datasets", "numpy", "polars", "safetensors")
+_PACKAGES = (
+    "sftlens",
+    "torch",
+    "transformers",
+    "trl",
+    "datasets",
+    "numpy",
+    "polars",
+    "safetensors",
+)
 
 
 def write_manifest(
@@ -69,7 +78,9 @@ def read_manifest(folder: Path, stage: str) -> dict[str, Any]:
     return content
 
 
-def finished_result(folder: Path, *, stage: str, config: Mapping[str, Any]) -> dict[str, Any] | None:
+def finished_result(
+    folder: Path, *, stage: str, config: Mapping[str, Any]
+) -> dict[str, Any] | None:
     """The result of an earlier run of the same stage with the same config, or None.
 
     A folder that holds anything else is the business of :func:`sftlens.outputs.require_free`.

@@ -57,7 +57,9 @@ def progress(stage: str, total: int, *, done: int = 0) -> Iterator[Advance]:
 
 @contextmanager
 def quiet_libraries() -> Iterator[None]:
-    """Keep the progress bars and notices of transformers and datasets out of ours, for a block."""
+    """Keep the bars, notices and warnings of transformers and datasets out of ours, for a block."""
+    import warnings
+
     import datasets
     from transformers.utils import logging
 
@@ -68,7 +70,9 @@ def quiet_libraries() -> Iterator[None]:
     datasets.disable_progress_bars()
     logging.set_verbosity_error()
     try:
-        yield
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
     finally:
         logging.set_verbosity(verbosity)
         if bars:

@@ -30,9 +30,9 @@ def tune(
     gradient_checkpointing: Annotated[
         bool, setting(S, "gradient_checkpointing", "--gradient-checkpointing")
     ] = default(S, "gradient_checkpointing"),
-    seed: Annotated[
-        int, typer.Option(min=0, help="Of the drawn facts and their order.")
-    ] = default(S, "seed"),
+    seed: Annotated[int, typer.Option(min=0, help="Of the drawn facts and their order.")] = default(
+        S, "seed"
+    ),
     as_json: Json = False,
 ) -> None:
     """Fine-tune on chosen facts by level and size."""

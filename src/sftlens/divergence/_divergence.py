@@ -75,9 +75,7 @@ def base_outlook(
         UserError: when no fact qualifies.
     """
     topics = builtin_topics() if topics is None else topics
-    mastered = [
-        fact for fact in facts if levels.get(fact.fact_id) == 4 and fact.topic in templates
-    ]
+    mastered = [fact for fact in facts if levels.get(fact.fact_id) == 4 and fact.topic in templates]
     prompts = [topics[fact.topic].prompt(templates[fact.topic], fact.subject) for fact in mastered]
     kept = sorted(
         index
@@ -148,8 +146,12 @@ def top_token_kl(
 def full_kl(tuned: torch.Tensor, base: torch.Tensor) -> torch.Tensor:
     """KL(tuned ‖ base) over the whole common vocabulary, in nats; arguments as above."""
     size = min(tuned.shape[-1], base.shape[-1])
-    pieces = zip(tuned[:, :size].split(64), base[:, :size].split(64), strict=True)
-    return torch.cat([_kl(piece.double(), of_base.double()) for piece, of_base in pieces])
+    return torch.cat(
+        [
+            _kl(tuned[row : row + 64, :size].double(), base[row : row + 64, :size].double())
+            for row in range(0, len(tuned), 64)
+        ]
+    )
 
 
 def best_templates(completions: pl.DataFrame, topic_of: Mapping[str, str]) -> dict[str, int]:
@@ -174,9 +176,7 @@ def answer_is_near(completion: str, answers: Sequence[str]) -> bool:
     """Whether an answer stands after at most :data:`MAX_WORDS_BEFORE` words of a completion."""
     text = fold(completion)
     places = [text.find(folded) for folded in map(fold, answers) if folded]
-    return any(
-        place >= 0 and len(text[:place].split()) <= MAX_WORDS_BEFORE for place in places
-    )
+    return any(place >= 0 and len(text[:place].split()) <= MAX_WORDS_BEFORE for place in places)
 
 
 def _kl(tuned: torch.Tensor, base: torch.Tensor) -> torch.Tensor:

@@ -43,7 +43,9 @@ class DivergenceResult(NamedTuple):
     out: str
 
 
-def run_divergence(base: str, tuned: str, source: str, mastery: Path, out: Path) -> DivergenceResult:
+def run_divergence(
+    base: str, tuned: str, source: str, mastery: Path, out: Path
+) -> DivergenceResult:
     """Measure the token-level divergence and write its folder, whole or not at all.
 
     It is measured on the in-domain test facts of level 4 (paper section 5). The base model is let
@@ -60,9 +62,7 @@ def run_divergence(base: str, tuned: str, source: str, mastery: Path, out: Path)
         UserError: when an input is unusable, no fact qualifies, or ``out`` holds something.
     """
     facts = [
-        fact
-        for fact in read_facts(source).facts
-        if fact.split == "test" and fact.domain == "in"
+        fact for fact in read_facts(source).facts if fact.split == "test" and fact.domain == "in"
     ]
     probed = read_mastery(mastery)
     base_folder, tuned_folder = resolve_model(base), resolve_model(tuned)

@@ -117,7 +117,9 @@ def _csv_rows(path: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
                     )
                 yield where, {**row, "answers": _csv_answers(row["answers"], f"{path}, {where}")}
         except csv.Error as error:
-            raise UserError(f"{path}, line {reader.line_num}: is no CSV ({error}); mend it") from None
+            raise UserError(
+                f"{path}, line {reader.line_num}: is no CSV ({error}); mend it"
+            ) from None
 
 
 def _csv_answers(cell: str, where: str) -> Any:
@@ -144,7 +146,8 @@ def _require_columns(row: Mapping[str, Any], where: str) -> None:
     missing = [column for column in REQUIRED_COLUMNS if column not in row]
     if missing:
         raise UserError(
-            f"{where}: column {', '.join(missing)} is missing; needed: {', '.join(REQUIRED_COLUMNS)}"
+            f"{where}: column {', '.join(missing)} is missing; "
+            f"needed: {', '.join(REQUIRED_COLUMNS)}"
         )
 
 

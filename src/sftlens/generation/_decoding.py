@@ -23,11 +23,11 @@ class Completed(NamedTuple):
     """The completions of one prompt.
 
     Attributes:
-        index: the prompt's place among those that were given.
+        place: the prompt's place among those that were given.
         texts: one text a sample, without the prompt and without special tokens.
     """
 
-    index: int
+    place: int
     texts: list[str]
 
 

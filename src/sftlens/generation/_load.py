@@ -53,8 +53,12 @@ def load_model(source: str | Path, *, device: str | None = None) -> LoadedModel:
             )
     except (OSError, ValueError, RuntimeError, KeyError) as error:
         reason = " ".join(str(error).split())[:300]
-        raise UserError(f"{folder}: cannot be loaded as a causal language model ({reason})") from None
-    absent = sorted(loading["missing_keys"]) + sorted(str(key) for key in loading["mismatched_keys"])
+        raise UserError(
+            f"{folder}: cannot be loaded as a causal language model ({reason})"
+        ) from None
+    absent = sorted(loading["missing_keys"]) + sorted(
+        str(key) for key in loading["mismatched_keys"]
+    )
     if absent:
         raise UserError(
             f"{folder}: weights are missing or of another shape: {', '.join(absent[:5])}"
@@ -62,9 +66,10 @@ def load_model(source: str | Path, *, device: str | None = None) -> LoadedModel:
         )
     for name, parameter in model.named_parameters():
         if not torch.isfinite(parameter).all():
-            raise UserError(f"{folder}: tensor {name} holds NaN or infinity; give a sound checkpoint")
+            raise UserError(
+                f"{folder}: tensor {name} holds NaN or infinity; give a sound checkpoint"
+            )
     if tokenizer.eos_token_id is None:
         raise UserError(f"{folder}: the tokenizer has no end-of-text token; set eos_token")
     model.to(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     return LoadedModel(model.eval(), tokenizer, folder)
-

@@ -71,7 +71,11 @@ def run_probe(base: str, source: str, out: Path, settings: ProbeSettings) -> Pro
         parts.mkdir(exist_ok=True)
         with progress("probing", total) as advance:
             completions, mastery = probe(
-                TransformersGenerator(model, tokenizer), facts, settings, parts=parts, advance=advance
+                TransformersGenerator(model, tokenizer),
+                facts,
+                settings,
+                parts=parts,
+                advance=advance,
             )
         facts_table(facts).write_parquet(work / FACTS)
         completions.write_parquet(work / COMPLETIONS)

@@ -89,7 +89,9 @@ def run_score(
             scores = score(generator, facts, levels, settings, advance=advance)
         facts_table(facts).write_parquet(work / FACTS)
         scores.write_parquet(work / SCORES)
-        found = {domain: _as_json(value) for domain, value in accuracy(scores).items()}
+        found: dict[str, dict[str, Any] | None] = {
+            domain: _as_json(value) for domain, value in accuracy(scores).items()
+        }
         result = ScoreResult(found, len(facts), unknown, str(out))
         write_manifest(work, stage="score", config=config, result=result._asdict())
     return result

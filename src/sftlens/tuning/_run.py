@@ -76,9 +76,7 @@ def run_tune(
     }
     if finished := finished_result(out, stage="tune", config=config):
         return TuneResult(**{**finished, "out": str(out)})
-    chosen = choose_training_facts(
-        facts, probed.levels, level=level, size=size, seed=settings.seed
-    )
+    chosen = choose_training_facts(facts, probed.levels, level=level, size=size, seed=settings.seed)
     if size is not None and len(chosen) < size:
         sys.stderr.write(
             f"level {level} has {len(chosen)} training facts, not {size}: training on all of them\n"

@@ -27,9 +27,7 @@ class TuneSettings(BaseModel):
     num_epochs: int = Field(1, ge=1, description="passes over the training facts")
     warmup_ratio: float = Field(0.0, ge=0, lt=1, description="share of the steps that warm up")
     weight_decay: float = Field(0.0, ge=0, description="AdamW's weight decay")
-    gradient_checkpointing: bool = Field(
-        False, description="recompute activations to save memory"
-    )
+    gradient_checkpointing: bool = Field(False, description="recompute activations to save memory")
     seed: int = Field(0, ge=0, description="of the order of the facts")
 
 

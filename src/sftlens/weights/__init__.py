@@ -6,6 +6,7 @@ from sftlens.weights._diff import PAPER_SHARES, Diff, diff
 from sftlens.weights._methods import interpolate, restore
 from sftlens.weights._pair import REGIONS, CheckpointPair, PairTensor, Region, open_pair
 from sftlens.weights._restore import Method, RestoredOutput, restore_checkpoints
+from sftlens.weights._run import run_diff, run_restore
 from sftlens.weights._selection import Selection, select
 from sftlens.weights._shares import share_label
 
@@ -31,6 +32,8 @@ __all__ = [
     "restore",
     "restore_checkpoints",
     "restored_tensors",
+    "run_diff",
+    "run_restore",
     "select",
     "share_label",
 ]

@@ -182,8 +182,12 @@ def _objects(names: NameMaker) -> dict[str, list[tuple[str, ...]]]:
         "genre": GENRES,
         "position": POSITIONS,
     }
-    objects = {kind: [(name,) for name in pool] for kind, pool in plain.items()}
-    objects["university"] = [(f"University of {city}", f"{city} University") for city in cities[:40]]
+    objects: dict[str, list[tuple[str, ...]]] = {
+        kind: [(name,) for name in pool] for kind, pool in plain.items()
+    }
+    objects["university"] = [
+        (f"University of {city}", f"{city} University") for city in cities[:40]
+    ]
     return objects
 
 
@@ -205,22 +209,23 @@ def _skewed(
 ) -> Iterator[tuple[str, ...]]:
     ranked = pool.copy()
     rng.shuffle(ranked)
-    cumulative = list(
-        itertools.accumulate((rank + 1) ** -skew for rank in range(len(ranked)))
-    )
+    cumulative = list(itertools.accumulate((rank + 1) ** -skew for rank in range(len(ranked))))
     while True:
         yield rng.choices(ranked, cum_weights=cumulative)[0]
 
 
 def _splits(domain: Domain, size: int, rng: random.Random) -> list[Split]:
-    splits: list[Split]
     if domain == "in":
         num_test, num_validation = max(1, size // 5), max(1, size // 10)
-        splits = ["test"] * num_test + ["validation"] * num_validation
-        splits += ["train"] * (size - len(splits))
     else:
         num_validation = size // 3
-        splits = ["validation"] * num_validation + ["test"] * (size - num_validation)
+        num_test = size - num_validation
+    parts: dict[Split, int] = {
+        "test": num_test,
+        "validation": num_validation,
+        "train": size - num_test - num_validation,
+    }
+    splits = [split for split, number in parts.items() for _ in range(number)]
     rng.shuffle(splits)
     return splits
 

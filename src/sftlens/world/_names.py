@@ -5,8 +5,8 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 
-_ONSETS = "b c d f g h j k l m n p r s t v w z br dr gr tr sh st th".split()
-_VOWELS = "a e i o u".split()
+_ONSETS = tuple("b c d f g h j k l m n p r s t v w z br dr gr tr sh st th".split())  # noqa: SIM905
+_VOWELS = "aeiou"
 _CODAS = ["", "", "", "l", "m", "n", "r", "s"]
 
 
@@ -55,41 +55,98 @@ class NameMaker:
         return f"{self.word()} {self._rng.choice(['County', 'Province', 'District', 'Region'])}"
 
     def settlement(self) -> str:
-        return f"{self._rng.choice(['Upper', 'Lower', 'Old', 'New', 'Port', 'Mount'])} {self.word()}"
+        return (
+            f"{self._rng.choice(['Upper', 'Lower', 'Old', 'New', 'Port', 'Mount'])} {self.word()}"
+        )
 
     def company(self) -> str:
-        return f"{self.word()} {self._rng.choice(['Group', 'Works', 'Industries', 'Systems', 'Foods'])}"
+        kind = self._rng.choice(["Group", "Works", "Industries", "Systems", "Foods"])
+        return f"{self.word()} {kind}"
 
     def label(self) -> str:
         return f"{self.word()} {self._rng.choice(['Records', 'Music', 'Sound'])}"
 
     def band(self) -> str:
-        return f"The {self.word()} {self._rng.choice(['Brothers', 'Quartet', 'Project', 'Orchestra'])}"
+        return (
+            f"The {self.word()} {self._rng.choice(['Brothers', 'Quartet', 'Project', 'Orchestra'])}"
+        )
 
     def venue(self) -> str:
-        return f"{self.word()} {self._rng.choice(['Museum', 'Festival', 'Bridge', 'Palace', 'Tower'])}"
+        return (
+            f"{self.word()} {self._rng.choice(['Museum', 'Festival', 'Bridge', 'Palace', 'Tower'])}"
+        )
 
     def title(self) -> str:
-        form = self._rng.choice(["The {} of {}", "{} and {}", "A {} in {}", "{} for {}", "The {} {}"])
+        form = self._rng.choice(
+            ["The {} of {}", "{} and {}", "A {} in {}", "{} for {}", "The {} {}"]
+        )
         noun = self._rng.choice(["Garden", "Winter", "River", "Letter", "Shadow", "Voyage", "Song"])
         return form.format(noun, self.word())
 
     def product(self) -> str:
-        return f"{self.word()} {self._rng.choice(['X', 'S', 'GT', 'M'])}{self._rng.randrange(1, 100)}"
+        return (
+            f"{self.word()} {self._rng.choice(['X', 'S', 'GT', 'M'])}{self._rng.randrange(1, 100)}"
+        )
 
     def language(self) -> str:
         return self.word() + self._rng.choice(["ish", "ese", "ic"])
 
 
 OCCUPATIONS = (
-    "painter teacher lawyer farmer singer actor engineer historian poet sailor chemist banker "
-    "carpenter dancer judge surgeon botanist tailor sculptor pilot"
-).split()
+    "painter",
+    "teacher",
+    "lawyer",
+    "farmer",
+    "singer",
+    "actor",
+    "engineer",
+    "historian",
+    "poet",
+    "sailor",
+    "chemist",
+    "banker",
+    "carpenter",
+    "dancer",
+    "judge",
+    "surgeon",
+    "botanist",
+    "tailor",
+    "sculptor",
+    "pilot",
+)
 GENRES = (
-    "jazz|folk music|hard rock|opera|techno|blues|chamber music|reggae|punk|gospel|ambient|disco|"
-    "heavy metal|swing|hip hop|waltz|flamenco|soul"
-).split("|")
+    "jazz",
+    "folk music",
+    "hard rock",
+    "opera",
+    "techno",
+    "blues",
+    "chamber music",
+    "reggae",
+    "punk",
+    "gospel",
+    "ambient",
+    "disco",
+    "heavy metal",
+    "swing",
+    "hip hop",
+    "waltz",
+    "flamenco",
+    "soul",
+)
 POSITIONS = (
-    "goalkeeper striker midfielder centre-back winger sweeper point-guard shortstop catcher "
-    "linebacker pitcher fly-half hooker quarterback"
-).split()
+    "goalkeeper",
+    "striker",
+    "midfielder",
+    "centre-back",
+    "winger",
+    "sweeper",
+    "point-guard",
+    "shortstop",
+    "catcher",
+    "linebacker",
+    "pitcher",
+    "fly-half",
+    "hooker",
+    "quarterback",
+)

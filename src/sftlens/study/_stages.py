@@ -1,0 +1,316 @@
+"""The stages of a study; each does its jobs one by one and gives one table of them all."""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import polars as pl
+import torch
+
+from sftlens.divergence import base_outlook, best_templates, divergence
+from sftlens.errors import UserError
+from sftlens.facts import Fact
+from sftlens.generation import TransformersGenerator, load_model
+from sftlens.mastery import Probe, probe
+from sftlens.progress import Advance, progress
+from sftlens.scoring import score
+from sftlens.study._settings import Run, StudySettings, training_runs
+from sftlens.study._store import Store
+from sftlens.tuning import choose_training_facts, fine_tune
+from sftlens.weights import (
+    Interpolation,
+    Selection,
+    diff,
+    matched_interpolation,
+    open_pair,
+    restored_tensors,
+    select,
+)
+
+RUNS_SCHEMA = {
+    "run": pl.String,
+    "level": pl.Int32,
+    "size": pl.Int32,
+    "seed": pl.Int32,
+    "num_facts": pl.Int32,
+    "num_steps": pl.Int32,
+    "final_loss": pl.Float64,
+}
+RESTORATIONS_SCHEMA = {
+    "run": pl.String,
+    "method": pl.String,
+    "share": pl.Float64,
+    "num_parameters": pl.Int64,
+    "num_restored": pl.Int64,
+    "num_restored_changed": pl.Int64,
+    "norm_removed": pl.Float64,
+    "alpha": pl.Float64,
+}
+CONCENTRATION_SCHEMA = {
+    "run": pl.String,
+    "ranking": pl.String,
+    "top": pl.Float64,
+    "held": pl.Float64,
+}
+
+
+class Study(NamedTuple):
+    """What the stages work on.
+
+    Attributes:
+        base: folder of the base model.
+        facts: all facts.
+        settings: see :class:`StudySettings`.
+        store: takes the results.
+    """
+
+    base: Path
+    facts: list[Fact]
+    settings: StudySettings
+    store: Store
+
+    @property
+    def scored_facts(self) -> list[Fact]:
+        """Test facts, and the in-domain validation facts that choices are made on."""
+        return [
+            fact
+            for fact in self.facts
+            if fact.split == "test" or (fact.split == "validation" and fact.domain == "in")
+        ]
+
+
+def probe_stage(study: Study) -> Probe:
+    """Grade the facts by the base model."""
+    settings = study.settings.probe
+    total = len(study.facts) * settings.num_templates * settings.num_samples
+    model, tokenizer, _ = load_model(study.base)
+    with progress("probing the base model", total) as advance:
+        return probe(
+            TransformersGenerator(model, tokenizer),
+            study.facts,
+            settings,
+            parts=study.store.folder / "completions",
+            advance=advance,
+        )
+
+
+def trainable_runs(study: Study, levels: Mapping[str, int]) -> list[Run]:
+    """The runs of a study whose level has training facts.
+
+    A level that has fewer facts than a run asks for is told on standard error; so is one that has
+    none, and its runs are left out.
+    """
+    available = Counter(
+        levels[fact.fact_id]
+        for fact in study.facts
+        if fact.split == "train" and fact.domain == "in"
+    )
+    for level in study.settings.levels:
+        wanted = max(study.settings.sizes)
+        if available[level] < wanted:
+            sys.stderr.write(
+                f"level {level} has {available[level]} training facts, not {wanted}"
+                f"{'' if available[level] else ': no model is tuned on it'}\n"
+            )
+    return [run for run in training_runs(study.settings) if available[run.level]]
+
+
+def tune_stage(study: Study, runs: Sequence[Run], levels: Mapping[str, int]) -> pl.DataFrame:
+    """Fine-tune the base model once for each run; one row a run, :data:`RUNS_SCHEMA`."""
+
+    def tune(run: Run) -> pl.DataFrame:
+        found: list[tuple[int, int, float]] = []
+
+        def make(folder: Path) -> None:
+            chosen = choose_training_facts(
+                study.facts, levels, level=run.level, size=run.size, seed=run.seed
+            )
+            settings = study.settings.tune.model_copy(update={"seed": run.seed})
+            found.append(fine_tune(load_model(study.base), chosen, folder, settings))
+            _run_row(run, *found[0]).write_parquet(folder / "run.parquet")
+
+        return pl.read_parquet(study.store.model("tuned", run.name, make) / "run.parquet")
+
+    return _each_run("fine-tuning", runs, tune)
+
+
+def score_stage(study: Study, runs: Sequence[Run], levels: Mapping[str, int]) -> pl.DataFrame:
+    """Score every tuned model; run, method ``tuned``, share null, and the columns of a score."""
+    facts = study.scored_facts
+
+    def scored(run: Run) -> pl.DataFrame:
+        def make() -> pl.DataFrame:
+            model, tokenizer, _ = load_model(_tuned(study, run))
+            generator = TransformersGenerator(model, tokenizer)
+            return _labelled(
+                score(generator, facts, levels, study.settings.score), run, "tuned", None
+            )
+
+        return study.store.table("scores", run.name, make)
+
+    return _each_run("scoring", runs, scored)
+
+
+def divergence_stage(
+    study: Study, runs: Sequence[Run], levels: Mapping[str, int], completions: pl.DataFrame
+) -> pl.DataFrame:
+    """Measure the divergence of every tuned model on the in-domain test facts of level 4."""
+    topic_of = {fact.fact_id: fact.topic for fact in study.facts}
+    templates = best_templates(completions, topic_of)
+    tested = [fact for fact in study.facts if fact.split == "test" and fact.domain == "in"]
+    model, tokenizer, _ = load_model(study.base)
+    try:
+        outlook = base_outlook(TransformersGenerator(model, tokenizer), tested, levels, templates)
+    except UserError:
+        return pl.DataFrame(
+            schema={"run": pl.String, "fact_id": pl.String, "topic": pl.String}
+            | {"template": pl.Int32, "kl": pl.Float64, "kl_full": pl.Float64}
+        )
+
+    def diverged(run: Run) -> pl.DataFrame:
+        def make() -> pl.DataFrame:
+            model, tokenizer, _ = load_model(_tuned(study, run))
+            table = divergence(TransformersGenerator(model, tokenizer), outlook)
+            return table.select(pl.lit(run.name).alias("run"), pl.all())
+
+        return study.store.table("divergence", run.name, make)
+
+    return _each_run("divergence", runs, diverged)
+
+
+def change_stage(study: Study, runs: Sequence[Run]) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Where runs changed the weights: the concentration, and the tensors, by run."""
+    shares = study.settings.shares
+
+    def concentration(run: Run) -> pl.DataFrame:
+        def make() -> pl.DataFrame:
+            found = diff(open_pair(study.base, _tuned(study, run)), shares=shares)
+            tensors = found.tensors.select(pl.lit(run.name).alias("run"), pl.all())
+            study.store.table("tensors", run.name, lambda: tensors)
+            rows = [
+                (run.name, ranking, float(top), held)
+                for ranking, by_share in found.concentration.items()
+                for top, held in by_share.items()
+            ]
+            return pl.DataFrame(rows, schema=CONCENTRATION_SCHEMA, orient="row")
+
+        return study.store.table("concentration", run.name, make)
+
+    table = _each_run("change of the weights", runs, concentration)
+    tensors = [pl.read_parquet(study.store.folder / "tensors" / f"{r.name}.parquet") for r in runs]
+    return table, pl.concat(tensors)
+
+
+def restore_stage(
+    study: Study, runs: Sequence[Run], levels: Mapping[str, int]
+) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Restore the runs' models by every share, with the controls, and score each in memory.
+
+    The controls are a random choice of as many parameters, and the interpolation
+    base + α(tuned − base) that removes as much of the update's squared norm.
+
+    Returns:
+        The restorations, :data:`RESTORATIONS_SCHEMA`, and their scores.
+    """
+    per_run = 3 * len(study.settings.shares)
+    restorations, scores = [], []
+    with progress("restoring and scoring", len(runs) * per_run) as advance:
+        for run in runs:
+            restored = _restore_run(study, run, levels, advance)
+            restorations.append(restored[0])
+            scores.append(restored[1])
+    return pl.concat(restorations), pl.concat(scores)
+
+
+def _restore_run(
+    study: Study, run: Run, levels: Mapping[str, int], advance: Advance
+) -> tuple[pl.DataFrame, pl.DataFrame]:
+    facts, settings = study.scored_facts, study.settings
+    folder = _tuned(study, run)
+    pair = open_pair(study.base, folder)
+    relative = select(pair, shares=settings.shares, ranking="relative")
+    methods: list[tuple[str, Selection, Selection | Interpolation]] = [
+        *(("relative", found, found) for found in relative),
+        *(
+            ("random", found, found)
+            for found in select(pair, shares=settings.shares, ranking="random", seed=run.seed)
+        ),
+        *(("interpolation", found, matched_interpolation(found)) for found in relative),
+    ]
+    rows = [_restoration_row(run, *method) for method in methods]
+    loaded: list[TransformersGenerator] = []
+
+    def resident() -> TransformersGenerator:
+        if not loaded:
+            model, tokenizer, _ = load_model(folder)
+            loaded.append(TransformersGenerator(model, tokenizer))
+        return loaded[0]
+
+    scores = []
+    for name, selection, method in methods:
+
+        def make(
+            name: str = name,
+            selection: Selection = selection,
+            method: Selection | Interpolation = method,
+        ) -> pl.DataFrame:
+            generator = resident()
+            parameters = dict(generator.model.named_parameters())
+            with torch.no_grad():
+                for tensor, values in restored_tensors(pair, method):
+                    parameters[tensor].copy_(values)
+            table = score(generator, facts, levels, settings.score)
+            return _labelled(table, run, name, selection.share)
+
+        job = f"{run.name}-{name}-{selection.share:g}"
+        scores.append(study.store.table("restored", job, make))
+        advance(1)
+    restorations = pl.DataFrame(rows, schema=RESTORATIONS_SCHEMA, orient="row")
+    return restorations, pl.concat(scores)
+
+
+def _restoration_row(
+    run: Run, name: str, selection: Selection, method: Selection | Interpolation
+) -> tuple[object, ...]:
+    interpolated = isinstance(method, Interpolation)
+    return (
+        run.name,
+        name,
+        float(selection.share),
+        selection.num_parameters,
+        None if interpolated else selection.num_restored,
+        None if interpolated else selection.num_restored_changed,
+        selection.norm_removed,
+        method.alpha if isinstance(method, Interpolation) else None,
+    )
+
+
+def _each_run(stage: str, runs: Sequence[Run], job: Callable[[Run], pl.DataFrame]) -> pl.DataFrame:
+    tables = []
+    with progress(stage, len(runs)) as advance:
+        for run in runs:
+            tables.append(job(run))
+            advance(1)
+    return pl.concat(tables)
+
+
+def _tuned(study: Study, run: Run) -> Path:
+    return study.store.folder / "tuned" / run.name
+
+
+def _run_row(run: Run, num_facts: int, num_steps: int, final_loss: float) -> pl.DataFrame:
+    row = (run.name, run.level, run.size, run.seed, num_facts, num_steps, final_loss)
+    return pl.DataFrame([row], schema=RUNS_SCHEMA, orient="row")
+
+
+def _labelled(table: pl.DataFrame, run: Run, method: str, share: float | None) -> pl.DataFrame:
+    return table.select(
+        pl.lit(run.name).alias("run"),
+        pl.lit(method).alias("method"),
+        pl.lit(share, dtype=pl.Float64).alias("share"),
+        pl.all(),
+    )
