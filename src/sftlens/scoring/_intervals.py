@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -105,17 +106,35 @@ def _bootstrap(
         raise ValueError("no facts or no seeds to average over")
     if levels.shape != (num_facts,):
         raise ValueError(f"{num_facts} facts but {levels.shape} levels")
-    rng = np.random.default_rng(seed)
-    present = np.unique(levels)
-    weights = np.empty(num_facts)
-    resampled = np.empty((num_resamples, num_facts))
-    for level in present:
-        members = np.flatnonzero(levels == level)
-        size = len(members)
-        weights[members] = 1 / (size * len(present))
-        counts = rng.multinomial(size, np.full(size, 1 / size), size=num_resamples)
-        resampled[:, members] = counts / (size * len(present))
-    seed_counts = rng.multinomial(num_seeds, np.full(num_seeds, 1 / num_seeds), size=num_resamples)
-    means = ((seed_counts / num_seeds) @ values * resampled).sum(axis=1)
+    resamples = _resamples(levels.astype(np.int64).tobytes(), num_seeds, num_resamples, seed)
+    means = (resamples.seeds @ values * resamples.facts).sum(axis=1)
     low, high = np.quantile(means, [0.025, 0.975])
-    return Estimate(float(values.mean(axis=0) @ weights), float(low), float(high))
+    return Estimate(float(values.mean(axis=0) @ resamples.weights), float(low), float(high))
+
+
+class _Resamples(NamedTuple):
+    weights: NDArray[np.float64]  # (num_facts,) of the mean of levels
+    facts: NDArray[np.float64]  # (num_resamples, num_facts), the same resampled
+    seeds: NDArray[np.float64]  # (num_resamples, num_seeds)
+
+
+@lru_cache(maxsize=8)
+def _resamples(levels: bytes, num_seeds: int, num_resamples: int, seed: int) -> _Resamples:
+    """The draws of a bootstrap; many estimates over the same facts share them."""
+    of_fact = np.frombuffer(levels, dtype=np.int64)
+    rng = np.random.default_rng(seed)
+    present = np.unique(of_fact)
+    weights = np.empty(len(of_fact))
+    facts = np.empty((num_resamples, len(of_fact)))
+    for level in present:
+        members = np.flatnonzero(of_fact == level)
+        weights[members] = 1 / (len(members) * len(present))
+        facts[:, members] = _draw_counts(rng, len(members), num_resamples) * weights[members]
+    return _Resamples(weights, facts, _draw_counts(rng, num_seeds, num_resamples) / num_seeds)
+
+
+def _draw_counts(rng: np.random.Generator, size: int, num_resamples: int) -> NDArray[np.integer]:
+    """How often each of ``size`` items is drawn in ``size`` draws, (num_resamples, size)."""
+    draws = rng.integers(size, size=(num_resamples, size))
+    draws += np.arange(num_resamples)[:, None] * size
+    return np.bincount(draws.ravel(), minlength=num_resamples * size).reshape(-1, size)
