@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import glob
 import os
 import shutil
 from collections.abc import Iterator
@@ -9,6 +11,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from sftlens.errors import UserError
+
+_FULL_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def require_free(path: Path) -> None:
@@ -41,16 +45,17 @@ def new_folder(path: Path, *, work: Path | None = None) -> Iterator[Path]:
             removed on failure.
 
     Raises:
-        UserError: when ``path`` holds something.
+        UserError: when ``path`` holds something, and when the disk is full.
     """
     require_free(path)
     keep = work is not None
     if work is None:
-        work = path.with_name(f".{path.name}.partial-{os.getpid()}")
+        work = _partial(path)
     try:
-        work.mkdir(parents=True, exist_ok=keep)
-        yield work
-        _sync(work)
+        with _full_disk_told(path):
+            work.mkdir(parents=True, exist_ok=keep)
+            yield work
+            _sync(work)
         if path.is_dir():
             path.rmdir()
         work.rename(path)
@@ -73,16 +78,55 @@ def work_folder(out: Path, stage: str, key: str) -> Path:
 
 @contextmanager
 def new_file(path: Path) -> Iterator[Path]:
-    """A file to write, renamed to ``path`` (replacing it) when the block ends without an error."""
-    partial = path.with_name(f".{path.name}.partial-{os.getpid()}")
+    """A file to write, renamed to ``path`` (replacing it) when the block ends without an error.
+
+    Raises:
+        UserError: when the disk is full.
+    """
+    partial = _partial(path)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        yield partial
-        with partial.open("rb") as file:
-            os.fsync(file.fileno())
+        with _full_disk_told(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            yield partial
+            with partial.open("rb") as file:
+                os.fsync(file.fileno())
         partial.replace(path)
     except BaseException:
         partial.unlink(missing_ok=True)
+        raise
+
+
+def _partial(path: Path) -> Path:
+    """Where this process writes what becomes ``path``; what killed processes left there goes."""
+    prefix = f".{path.name}.partial-"
+    for left in path.parent.glob(f"{glob.escape(prefix)}*"):
+        process = left.name.removeprefix(prefix)
+        if process.isdigit() and not _is_running(int(process)):
+            shutil.rmtree(left) if left.is_dir() else left.unlink()
+    return path.with_name(f"{prefix}{os.getpid()}")
+
+
+def _is_running(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+@contextmanager
+def _full_disk_told(path: Path) -> Iterator[None]:
+    """Name the remedy when the disk is full, whichever library found out."""
+    try:
+        yield
+    except Exception as error:
+        number = error.errno if isinstance(error, OSError) else None
+        if number in _FULL_DISK or "No space left on device" in str(error):
+            raise UserError(
+                f"{path}: could not be written, the disk is full; make room or choose another place"
+            ) from None
         raise
 
 

@@ -11,7 +11,8 @@ from rich.text import Text
 
 def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     """Print a table on standard output; everything in it is shown as text."""
-    table = Table(title=Text(title), title_justify="left", box=None, pad_edge=False)
+    print_line(title)
+    table = Table(box=None, pad_edge=False)
     for number, column in enumerate(columns):
         table.add_column(Text(column), justify="left" if number == 0 else "right")
     for row in rows:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -37,8 +36,6 @@ class Store:
         """The folder that a job of a stage fills."""
         path = self.folder / stage / job
         if not path.is_dir():
-            for partial in path.parent.glob(f".{job}.partial-*"):
-                shutil.rmtree(partial)
             with new_folder(path) as partial:
                 make(partial)
         return path

@@ -32,7 +32,6 @@ from sftlens.weights._shares import checked_shares, share_label
 from sftlens.weights._writer import (
     ModelWriter,
     copy_companions,
-    full_disk_told,
     require_space,
 )
 
@@ -120,7 +119,7 @@ def restore_checkpoints(
         seed=seed,
         notes=pair.notes,
     )
-    with full_disk_told(out), new_folder(out) as work:
+    with new_folder(out) as work:
         folders = [work] if len(shares) == 1 else [work / _subfolder(share) for share in shares]
         for folder in folders:
             folder.mkdir(exist_ok=True)

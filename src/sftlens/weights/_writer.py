@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import errno
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -104,20 +101,3 @@ def require_space(checkpoint: Checkpoint, out: Path, num_copies: int) -> None:
             f"{out}: needs {needed / 1e9:.2f} GB, and the disk has {free / 1e9:.2f} GB free; "
             "choose another place, or fewer shares"
         )
-
-
-@contextmanager
-def full_disk_told(out: Path) -> Iterator[None]:
-    """Turn the system's errors about a full disk or quota into the user's.
-
-    Raises:
-        UserError: in place of such an error.
-    """
-    try:
-        yield
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-            raise UserError(
-                f"{out}: could not be written ({error.strerror}); make room or choose another place"
-            ) from None
-        raise
