@@ -10,8 +10,7 @@ import typer
 from sftlens.cli._app import Json, app, checked, default, emit, setting
 from sftlens.cli._tables import print_line
 from sftlens.generation import question_prompt
-from sftlens.progress import progress
-from sftlens.world import Preset, PretrainSettings, num_pretrain_steps, read_corpus
+from sftlens.world import Preset, PretrainSettings
 from sftlens.world import pretrain as run
 
 S = PretrainSettings
@@ -37,9 +36,7 @@ def pretrain(
         learning_rate=learning_rate,
         seed=seed,
     )
-    total = num_pretrain_steps(len(read_corpus(world)), settings)
-    with progress("pre-training", total) as advance:
-        done = run(world, out, settings, markers=[question_prompt("")], advance=advance)
+    done = run(world, out, settings, markers=[question_prompt("")])
     result = {**done._asdict(), "out": str(out)}
     text = f"{done.num_parameters:,} parameters, loss {done.final_loss:.2f}: {out}"
     emit(result, as_json, lambda: print_line(text))

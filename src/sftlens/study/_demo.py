@@ -15,7 +15,6 @@ from sftlens.generation import question_prompt
 from sftlens.manifest import content_key, finished_result, read_manifest, write_manifest
 from sftlens.mastery import ProbeSettings, level_sizes
 from sftlens.outputs import new_folder, require_free, work_folder
-from sftlens.progress import progress
 from sftlens.report import write_report
 from sftlens.study._settings import Run, StudySettings
 from sftlens.study._stages import (
@@ -34,9 +33,7 @@ from sftlens.world import (
     EXPOSURES,
     PretrainSettings,
     WorldSettings,
-    num_pretrain_steps,
     pretrain,
-    read_corpus,
     write_world,
 )
 
@@ -83,7 +80,7 @@ def demo_settings(*, quick: bool = False) -> DemoSettings:
         return DemoSettings(
             quick=True,
             world=WorldSettings(num_facts_in=20, num_facts_out=6, exposures=(0, 2, 8, 16, 24)),
-            pretrain=PretrainSettings(num_epochs=3, batch_size=32, learning_rate=4e-3),
+            pretrain=PretrainSettings(num_epochs=4),
             study=StudySettings(
                 sizes=(8, 16, 32),
                 num_seeds=1,
@@ -93,7 +90,7 @@ def demo_settings(*, quick: bool = False) -> DemoSettings:
         )
     return DemoSettings(
         world=WorldSettings(num_facts_in=140, num_facts_out=36),
-        pretrain=PretrainSettings(num_epochs=5, batch_size=64, learning_rate=4e-3),
+        pretrain=PretrainSettings(),
         study=StudySettings(
             sizes=(30, 120, 480),
             num_seeds=3,
@@ -176,12 +173,8 @@ def _make_base(work: Path, settings: DemoSettings) -> None:
     world, base = work / "world", work / "base"
     if not world.is_dir():
         write_world(world, settings.world)
-    if base.is_dir():
-        return
-    total = num_pretrain_steps(len(read_corpus(world)), settings.pretrain)
-    with progress("pre-training a scale model", total) as advance:
-        markers = [question_prompt("")]
-        pretrain(world, base, settings.pretrain, markers=markers, advance=advance)
+    if not base.is_dir():
+        pretrain(world, base, settings.pretrain, markers=[question_prompt("")])
 
 
 def _keep_some_models(study: Study, runs: list[Run], kept: Path) -> None:

@@ -12,7 +12,6 @@ from sftlens.world._encyclopedia import (
 from sftlens.world._pretrain import (
     Pretrained,
     PretrainSettings,
-    num_pretrain_steps,
     pretrain,
     read_corpus,
 )
@@ -30,7 +29,6 @@ __all__ = [
     "WorldSettings",
     "make_model",
     "make_world",
-    "num_pretrain_steps",
     "pretrain",
     "read_corpus",
     "train_tokenizer",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from sftlens.errors import UserError
 from sftlens.manifest import content_key, file_hash, write_manifest
 from sftlens.outputs import new_folder, work_folder
-from sftlens.progress import Advance, quiet_libraries, silent
+from sftlens.progress import Advance, progress, quiet_libraries
 from sftlens.world._encyclopedia import CORPUS
 from sftlens.world._scale_model import MAX_LENGTH, PRESETS, Preset, make_model, train_tokenizer
 
@@ -30,8 +31,11 @@ class PretrainSettings(BaseModel):
 
     preset: Preset = Field("tiny", description="size: tiny 2.6 M, small 15.5 M, medium 97.5 M")
     num_epochs: int = Field(4, ge=1, description="passes over the corpus")
-    batch_size: int = Field(64, ge=1, description="texts a step")
-    learning_rate: float = Field(2e-3, gt=0, description="peak of the cosine schedule")
+    batch_size: int = Field(8, ge=1, description="sequences a step")
+    sequence_length: int = Field(
+        128, ge=2, le=MAX_LENGTH, description="tokens of a sequence, into which texts are packed"
+    )
+    learning_rate: float = Field(1e-3, gt=0, description="peak of the cosine schedule")
     warmup_ratio: float = Field(0.05, ge=0, lt=1, description="share of the steps that warm up")
     weight_decay: float = Field(0.01, ge=0, description="AdamW's weight decay")
     save_every: int = Field(200, ge=1, description="steps between resume points")
@@ -52,13 +56,13 @@ def pretrain(
     settings: PretrainSettings | None = None,
     *,
     markers: Sequence[str] = (),
-    advance: Advance = silent,
 ) -> Pretrained:
     """Train a scale model on a world folder and save it as an ordinary Hugging Face folder.
 
-    One text is one sequence: BOS, the text, EOS. On CUDA the arithmetic is bfloat16, elsewhere
-    float32. Interrupted, the same call goes on from the last resume point and ends with the same
-    weights.
+    Texts, each BOS, text, EOS, are shuffled anew for each pass and packed into sequences of one
+    length; so the model learns to pay no heed to what stands before a statement, and later copes
+    with prompts it has never seen. On CUDA the arithmetic is bfloat16, elsewhere float32.
+    Interrupted, the same call goes on from the last resume point and ends with the same weights.
 
     Args:
         world: a folder that ``sftlens world`` wrote.
@@ -66,18 +70,13 @@ def pretrain(
         settings: see :class:`PretrainSettings`.
         markers: texts that prompts will hold though the corpus does not; the BPE learns to spell
             them shortly.
-        advance: told after each step; there are ``num_pretrain_steps`` of them.
 
     Raises:
-        UserError: when ``world`` is no world folder, or ``out`` holds something.
+        UserError: when ``world`` is no world folder or too small for one sequence, or ``out``
+            holds something.
     """
-    from datasets import Dataset
-    from transformers import (
-        DataCollatorForLanguageModeling,
-        PrinterCallback,
-        Trainer,
-        TrainingArguments,
-    )
+    import torch
+    from transformers import PrinterCallback, Trainer, TrainingArguments, default_data_collator
 
     settings = settings or PretrainSettings()
     texts = read_corpus(world)
@@ -86,42 +85,46 @@ def pretrain(
         "markers": list(markers),
         "settings": settings.model_dump(mode="json"),
     }
-    num_steps = num_pretrain_steps(len(texts), settings)
     work = work_folder(out, "pretrain", content_key(config))
     with new_folder(out, work=work) as folder, quiet_libraries():
         shape = PRESETS[settings.preset]
         tokenizer = train_tokenizer([*texts, *list(markers) * 100], shape.vocab_size)
         model = make_model(settings.preset, tokenizer, settings.seed)
+        sequences = _pack(texts, tokenizer, settings)
+        if not sequences:
+            raise UserError(f"{world}: its corpus fills no sequence; make a larger world")
+        num_steps = -(-len(sequences) // settings.batch_size)
         resume = folder / "resume"
+        on_cuda = torch.cuda.is_available()
         arguments = TrainingArguments(
             output_dir=str(resume),
-            num_train_epochs=settings.num_epochs,
+            num_train_epochs=1,
             per_device_train_batch_size=settings.batch_size,
+            train_sampling_strategy="sequential",
             learning_rate=settings.learning_rate,
             warmup_steps=settings.warmup_ratio,
             weight_decay=settings.weight_decay,
             lr_scheduler_type="cosine",
-            train_sampling_strategy="group_by_length",
-            length_column_name="length",
             save_steps=settings.save_every,
             save_total_limit=2,
             logging_steps=min(50, max(1, num_steps // 4)),
             seed=settings.seed,
-            bf16=_on_cuda(),
-            dataloader_pin_memory=_on_cuda(),
+            bf16=on_cuda,
+            dataloader_pin_memory=on_cuda,
             report_to="none",
             disable_tqdm=True,
         )
-        trainer = Trainer(
-            model=model,
-            args=arguments,
-            train_dataset=Dataset.from_list(_tokenize(texts, tokenizer)),
-            data_collator=DataCollatorForLanguageModeling(tokenizer, mlm=False),
-            callbacks=[_resume_callback(advance)],
-        )
-        trainer.remove_callback(PrinterCallback)
-        checkpoint = _last_complete(resume)
-        result = trainer.train(resume_from_checkpoint=checkpoint and str(checkpoint))
+        with progress("pre-training a scale model", num_steps) as advance:
+            trainer = Trainer(
+                model=model,
+                args=arguments,
+                train_dataset=sequences,
+                data_collator=default_data_collator,
+                callbacks=[_resume_callback(advance)],
+            )
+            trainer.remove_callback(PrinterCallback)
+            checkpoint = _last_complete(resume)
+            result = trainer.train(resume_from_checkpoint=checkpoint and str(checkpoint))
         model.save_pretrained(folder)
         tokenizer.save_pretrained(folder)
         shutil.rmtree(resume, ignore_errors=True)
@@ -132,11 +135,6 @@ def pretrain(
         )
         write_manifest(folder, stage="pretrain", config=config, result=pretrained._asdict())
     return pretrained
-
-
-def num_pretrain_steps(num_texts: int, settings: PretrainSettings) -> int:
-    """Optimiser steps of a whole pre-training on one device."""
-    return -(-num_texts // settings.batch_size) * settings.num_epochs
 
 
 def read_corpus(world: Path) -> list[str]:
@@ -163,12 +161,20 @@ def read_corpus(world: Path) -> list[str]:
     return texts
 
 
-def _tokenize(texts: list[str], tokenizer: PreTrainedTokenizerBase) -> list[dict[str, Any]]:
-    rows = []
-    for ids in tokenizer(texts, truncation=True, max_length=MAX_LENGTH - 1)["input_ids"]:
-        ids = [*ids, tokenizer.eos_token_id]
-        rows.append({"input_ids": ids, "length": len(ids)})
-    return rows
+def _pack(
+    texts: list[str], tokenizer: PreTrainedTokenizerBase, settings: PretrainSettings
+) -> list[dict[str, list[int]]]:
+    """Whole sequences of one length; each pass over the texts has an order of its own."""
+    rng = random.Random(f"packing {settings.seed}")
+    tokenized = [[*ids, tokenizer.eos_token_id] for ids in tokenizer(texts)["input_ids"]]
+    sequences = []
+    for _ in range(settings.num_epochs):
+        rng.shuffle(tokenized)
+        stream = [token for ids in tokenized for token in ids]
+        for start in range(0, len(stream) - settings.sequence_length + 1, settings.sequence_length):
+            ids = stream[start : start + settings.sequence_length]
+            sequences.append({"input_ids": ids, "labels": ids})
+    return sequences
 
 
 def _resume_callback(advance: Advance) -> Any:
@@ -196,9 +202,3 @@ def _last_complete(resume: Path) -> Path | None:
 
 def _last_loss(log_history: list[dict[str, Any]]) -> float:
     return float(next(row["loss"] for row in reversed(log_history) if "loss" in row))
-
-
-def _on_cuda() -> bool:
-    import torch
-
-    return torch.cuda.is_available()
