@@ -16,17 +16,8 @@ from sftlens.manifest import content_key, finished_result, read_manifest, write_
 from sftlens.mastery import ProbeSettings, level_sizes
 from sftlens.outputs import new_folder, require_free, work_folder
 from sftlens.report import write_report
-from sftlens.study._settings import Run, StudySettings
-from sftlens.study._stages import (
-    Study,
-    change_stage,
-    divergence_stage,
-    probe_stage,
-    restore_stage,
-    score_stage,
-    trainable_runs,
-    tune_stage,
-)
+from sftlens.study._settings import StudySettings
+from sftlens.study._stages import Study, run_stages, tuned_folder
 from sftlens.study._store import Store
 from sftlens.tuning import TuneSettings
 from sftlens.world import (
@@ -36,6 +27,8 @@ from sftlens.world import (
     pretrain,
     write_world,
 )
+
+_JOBS = "jobs"  # results of single jobs, which the tables take up in the end
 
 
 class DemoSettings(BaseModel):
@@ -89,7 +82,7 @@ def demo_settings(*, quick: bool = False) -> DemoSettings:
             ),
         )
     return DemoSettings(
-        world=WorldSettings(num_facts_in=140, num_facts_out=36),
+        world=WorldSettings(),
         pretrain=PretrainSettings(),
         study=StudySettings(
             sizes=(30, 120, 480),
@@ -118,6 +111,7 @@ def run_demo(out: Path, settings: DemoSettings) -> DemoResult:
     config: dict[str, Any] = {"demo": settings.model_dump(mode="json")}
     config["settings"] = _told_settings(settings)
     if finished := finished_result(out, stage="study", config=config):
+        shutil.rmtree(out / _JOBS, ignore_errors=True)
         return _result(out, finished)
     require_free(out)
     with new_folder(out, work=work_folder(out, "demo", content_key(config))) as work:
@@ -126,29 +120,11 @@ def run_demo(out: Path, settings: DemoSettings) -> DemoResult:
             base=work / "base",
             facts=read_facts(work / "world").facts,
             settings=settings.study,
-            store=Store(work / "jobs"),
+            store=Store(work / _JOBS),
         )
         shutil.copyfile(work / "world" / WORLD_FACTS, work / "facts.parquet")
         shutil.copyfile(work / "world" / EXPOSURES, work / "exposures.parquet")
-        completions, mastery = probe_stage(study)
-        levels = dict(mastery.select("fact_id", "level").iter_rows())
-        runs = trainable_runs(study, levels)
-        largest = [run for run in runs if run.size == max(settings.study.sizes)]
-        tuned = tune_stage(study, runs, levels)
-        scores = score_stage(study, runs, levels)
-        divergences = divergence_stage(study, runs, levels, completions)
-        concentration, tensors = change_stage(study, largest)
-        restorations, restored_scores = restore_stage(study, largest, levels)
-        tables = {
-            "completions": completions,
-            "mastery": mastery,
-            "runs": tuned,
-            "scores": pl.concat([scores, restored_scores]),
-            "divergence": divergences,
-            "concentration": concentration,
-            "tensors": tensors,
-            "restorations": restorations,
-        }
+        tables = run_stages(study)
         for name, table in tables.items():
             table.write_parquet(work / f"{name}.parquet")
         write_manifest(
@@ -158,14 +134,14 @@ def run_demo(out: Path, settings: DemoSettings) -> DemoResult:
             result={
                 "base": model_identity(study.base),
                 "num_facts": len(study.facts),
-                "levels": level_sizes(mastery),
-                "num_runs": len(runs),
-                "num_restorations": len(restorations),
+                "levels": level_sizes(tables["mastery"]),
+                "num_runs": len(tables["runs"]),
+                "num_restorations": len(tables["restorations"]),
             },
         )
-        _keep_some_models(study, largest, work / "tuned")
-        shutil.rmtree(study.store.folder)
+        _keep_some_models(study.store, tables["runs"], work / "tuned")
         write_report(work)
+    shutil.rmtree(out / _JOBS)
     return _result(out, read_manifest(out, "study")["result"])
 
 
@@ -177,14 +153,14 @@ def _make_base(work: Path, settings: DemoSettings) -> None:
         pretrain(world, base, settings.pretrain, markers=[question_prompt("")])
 
 
-def _keep_some_models(study: Study, runs: list[Run], kept: Path) -> None:
-    kept.mkdir(exist_ok=True)
-    for run in runs:
-        if run.seed == 0:
-            target = kept / f"level{run.level}"
-            if not target.exists():
-                (study.store.folder / "tuned" / run.name).rename(target)
-            (target / "run.parquet").unlink(missing_ok=True)
+def _keep_some_models(store: Store, runs: pl.DataFrame, kept: Path) -> None:
+    """Keep the models that were tuned on the most facts with the first seed."""
+    largest = runs.filter(pl.col("seed") == 0, pl.col("size") == pl.col("size").max())
+    for name, level in largest.select("run", "level").iter_rows():
+        target = kept / f"level{level}"
+        if not target.exists():
+            with new_folder(target) as folder:
+                shutil.copytree(tuned_folder(store, name), folder, dirs_exist_ok=True)
 
 
 def _told_settings(settings: DemoSettings) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from sftlens.divergence import base_outlook, best_templates, divergence
 from sftlens.errors import UserError
 from sftlens.facts import Fact
 from sftlens.generation import TransformersGenerator, load_model
+from sftlens.manifest import read_manifest, write_manifest
 from sftlens.mastery import Probe, probe
 from sftlens.progress import Advance, progress
 from sftlens.scoring import score
@@ -83,6 +84,39 @@ class Study(NamedTuple):
         ]
 
 
+def run_stages(study: Study) -> dict[str, pl.DataFrame]:
+    """Run a study from probing to restoration; what is stored already is not done again.
+
+    Returns:
+        The tables ``completions``, ``mastery``, ``runs``, ``scores``, ``divergence``,
+        ``concentration``, ``tensors`` and ``restorations``.
+    """
+    completions, mastery = probe_stage(study)
+    levels = dict(mastery.select("fact_id", "level").iter_rows())
+    runs = trainable_runs(study, levels)
+    largest = [run for run in runs if run.size == max(study.settings.sizes)]
+    tuned = tune_stage(study, runs, levels)
+    scores = score_stage(study, runs, levels)
+    divergences = divergence_stage(study, runs, levels, completions)
+    concentration, tensors = change_stage(study, largest)
+    restorations, restored_scores = restore_stage(study, largest, levels)
+    return {
+        "completions": completions,
+        "mastery": mastery,
+        "runs": tuned,
+        "scores": pl.concat([scores, restored_scores]),
+        "divergence": divergences,
+        "concentration": concentration,
+        "tensors": tensors,
+        "restorations": restorations,
+    }
+
+
+def tuned_folder(store: Store, run: str) -> Path:
+    """Where the model of a run lies."""
+    return store.folder / "tuned" / run
+
+
 def probe_stage(study: Study) -> Probe:
     """Grade the facts by the base model."""
     settings = study.settings.probe
@@ -123,17 +157,19 @@ def tune_stage(study: Study, runs: Sequence[Run], levels: Mapping[str, int]) -> 
     """Fine-tune the base model once for each run; one row a run, :data:`RUNS_SCHEMA`."""
 
     def tune(run: Run) -> pl.DataFrame:
-        found: list[tuple[int, int, float]] = []
-
         def make(folder: Path) -> None:
             chosen = choose_training_facts(
                 study.facts, levels, level=run.level, size=run.size, seed=run.seed
             )
             settings = study.settings.tune.model_copy(update={"seed": run.seed})
-            found.append(fine_tune(load_model(study.base), chosen, folder, settings))
-            _run_row(run, *found[0]).write_parquet(folder / "run.parquet")
+            tuned = fine_tune(load_model(study.base), chosen, folder, settings)
+            config = {**run._asdict(), "settings": settings.model_dump(mode="json")}
+            write_manifest(folder, stage="tune", config=config, result=tuned._asdict())
 
-        return pl.read_parquet(study.store.model("tuned", run.name, make) / "run.parquet")
+        folder = study.store.model("tuned", run.name, make)
+        result = read_manifest(folder, "tune")["result"]
+        row = {"run": run.name, **run._asdict(), **result}
+        return pl.DataFrame([row], schema=RUNS_SCHEMA)
 
     return _each_run("fine-tuning", runs, tune)
 
@@ -144,7 +180,7 @@ def score_stage(study: Study, runs: Sequence[Run], levels: Mapping[str, int]) ->
 
     def scored(run: Run) -> pl.DataFrame:
         def make() -> pl.DataFrame:
-            model, tokenizer, _ = load_model(_tuned(study, run))
+            model, tokenizer, _ = load_model(tuned_folder(study.store, run.name))
             generator = TransformersGenerator(model, tokenizer)
             return _labelled(
                 score(generator, facts, levels, study.settings.score), run, "tuned", None
@@ -173,7 +209,7 @@ def divergence_stage(
 
     def diverged(run: Run) -> pl.DataFrame:
         def make() -> pl.DataFrame:
-            model, tokenizer, _ = load_model(_tuned(study, run))
+            model, tokenizer, _ = load_model(tuned_folder(study.store, run.name))
             table = divergence(TransformersGenerator(model, tokenizer), outlook)
             return table.select(pl.lit(run.name).alias("run"), pl.all())
 
@@ -188,7 +224,7 @@ def change_stage(study: Study, runs: Sequence[Run]) -> tuple[pl.DataFrame, pl.Da
 
     def concentration(run: Run) -> pl.DataFrame:
         def make() -> pl.DataFrame:
-            found = diff(open_pair(study.base, _tuned(study, run)), shares=shares)
+            found = diff(open_pair(study.base, tuned_folder(study.store, run.name)), shares=shares)
             tensors = found.tensors.select(pl.lit(run.name).alias("run"), pl.all())
             study.store.table("tensors", run.name, lambda: tensors)
             rows = [
@@ -230,7 +266,7 @@ def _restore_run(
     study: Study, run: Run, levels: Mapping[str, int], advance: Advance
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
     facts, settings = study.scored_facts, study.settings
-    folder = _tuned(study, run)
+    folder = tuned_folder(study.store, run.name)
     pair = open_pair(study.base, folder)
     relative = select(pair, shares=settings.shares, ranking="relative")
     methods: list[tuple[str, Selection, Selection | Interpolation]] = [
@@ -296,15 +332,6 @@ def _each_run(stage: str, runs: Sequence[Run], job: Callable[[Run], pl.DataFrame
             tables.append(job(run))
             advance(1)
     return pl.concat(tables)
-
-
-def _tuned(study: Study, run: Run) -> Path:
-    return study.store.folder / "tuned" / run.name
-
-
-def _run_row(run: Run, num_facts: int, num_steps: int, final_loss: float) -> pl.DataFrame:
-    row = (run.name, run.level, run.size, run.seed, num_facts, num_steps, final_loss)
-    return pl.DataFrame([row], schema=RUNS_SCHEMA, orient="row")
 
 
 def _labelled(table: pl.DataFrame, run: Run, method: str, share: float | None) -> pl.DataFrame:

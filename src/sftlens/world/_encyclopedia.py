@@ -34,8 +34,8 @@ class WorldSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    num_facts_in: int = Field(240, ge=10, description="facts of each in-domain topic")
-    num_facts_out: int = Field(45, ge=3, description="facts of each out-of-domain topic")
+    num_facts_in: int = Field(140, ge=10, description="facts of each in-domain topic")
+    num_facts_out: int = Field(36, ge=3, description="facts of each out-of-domain topic")
     exposures: tuple[int, ...] = Field(
         (0, 1, 2, 3, 4, 6, 8, 12, 16, 24),
         min_length=1,
