@@ -50,6 +50,8 @@ def with_aliases(facts: Iterable[Fact], groups: AliasGroups) -> list[Fact]:
     widened = []
     for fact in facts:
         names = [alias for answer in fact.answers for alias in group_of.get(fold(answer), ())]
-        unique = {fold(name): name for name in reversed([*fact.answers, *names])}
-        widened.append(replace(fact, answers=tuple(reversed(unique.values()))))
+        unique: dict[str, str] = {}
+        for name in [*fact.answers, *names]:
+            unique.setdefault(fold(name), name)
+        widened.append(replace(fact, answers=tuple(unique.values())))
     return widened

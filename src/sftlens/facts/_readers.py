@@ -118,7 +118,7 @@ def _csv_rows(path: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
                 yield where, {**row, "answers": _csv_answers(row["answers"], f"{path}, {where}")}
         except csv.Error as error:
             raise UserError(
-                f"{path}, line {reader.line_num}: is no CSV ({error}); mend it"
+                f"{path}, line {reader.reader.line_num}: is no CSV ({error}); mend it"
             ) from None
 
 
@@ -159,7 +159,7 @@ def _fact(row: Mapping[str, Any], where: str) -> Fact:
     if not isinstance(answers, list | tuple) or not answers:
         raise UserError(f"{where}: answers {answers!r} is no list of answers; give at least one")
     for answer in answers:
-        if not isinstance(answer, str) or not fold(answer):
+        if not _is_text(answer):
             raise UserError(f"{where}: answer {answer!r} is no text; give a non-empty answer")
     split = row.get("split") or "test"
     known = builtin_topics().get(topic)
@@ -173,11 +173,20 @@ def _fact(row: Mapping[str, Any], where: str) -> Fact:
         fact_id = f"{topic}-{hashlib.sha256(identity.encode()).hexdigest()[:12]}"
     else:
         fact_id = str(row["fact_id"])
+        if not _is_text(fact_id):
+            raise UserError(f"{where}: fact_id {fact_id!r} is no text; give a non-empty one")
     return Fact(fact_id, topic, subject, question, tuple(answers), split, domain)
 
 
 def _text(row: Mapping[str, Any], column: str, where: str) -> str:
     value = row[column]
-    if not isinstance(value, str) or not value.strip():
+    if not _is_text(value):
         raise UserError(f"{where}: {column} {value!r} is no text; give a non-empty one")
-    return value
+    return str(value)
+
+
+def _is_text(value: object) -> bool:
+    """Whether a value is text with something in it; half a surrogate pair is no text."""
+    if not isinstance(value, str) or not fold(value):
+        return False
+    return not any("\ud800" <= sign <= "\udfff" for sign in value)

@@ -1,0 +1,98 @@
+"""One invented world and one scale model, made once a test run, for all rooms."""
+
+from __future__ import annotations
+
+import os
+
+# Set before torch is loaded: results are compared bit for bit, and nothing is fetched.
+os.environ["OMP_NUM_THREADS"] = "1"
+os.environ["CUDA_VISIBLE_DEVICES"] = ""
+os.environ["HF_HUB_OFFLINE"] = "1"
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from sftlens.facts import Fact, read_facts
+from tiny_world import PROBE, small_preset, tiny_world
+
+if TYPE_CHECKING:
+    from sftlens.generation import LoadedModel, TransformersGenerator
+    from sftlens.mastery import Mastery
+
+
+@pytest.fixture(scope="session")
+def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder that the run's shared folders lie in."""
+    return tmp_path_factory.mktemp("shared")
+
+
+@pytest.fixture(scope="session")
+def world(models: Path) -> Path:
+    """A world folder with ten or three facts of each of the 24 topics."""
+    return tiny_world(models / "world")
+
+
+@pytest.fixture(scope="session")
+def facts(world: Path) -> list[Fact]:
+    return read_facts(world).facts
+
+
+@pytest.fixture(scope="session")
+def base(models: Path, world: Path) -> Path:
+    """A scale model of 0.2 M parameters that knows the world in part: every level has facts."""
+    from sftlens.generation import question_prompt
+    from sftlens.world import PretrainSettings, pretrain
+
+    settings = PretrainSettings(num_epochs=20, learning_rate=5e-3)
+    with small_preset():
+        pretrain(world, models / "base", settings, markers=[question_prompt("")])
+    return models / "base"
+
+
+@pytest.fixture(scope="session")
+def mastery_folder(models: Path, base: Path, world: Path) -> Path:
+    from sftlens.mastery import run_probe
+
+    run_probe(str(base), str(world), models / "mastery", PROBE)
+    return models / "mastery"
+
+
+@pytest.fixture(scope="session")
+def mastery(mastery_folder: Path) -> Mastery:
+    from sftlens.mastery import read_mastery
+
+    return read_mastery(mastery_folder)
+
+
+@pytest.fixture(scope="session")
+def tuned(models: Path, base: Path, world: Path, mastery_folder: Path) -> Path:
+    """The base fine-tuned on its level 0."""
+    from sftlens.tuning import TuneSettings, run_tune
+
+    run_tune(
+        str(base),
+        str(world),
+        mastery_folder,
+        models / "tuned",
+        level=0,
+        size=16,
+        settings=TuneSettings(learning_rate=1e-3),
+    )
+    return models / "tuned"
+
+
+@pytest.fixture(scope="session")
+def loaded_base(base: Path) -> LoadedModel:
+    """The base in memory, for tests that leave it as it is."""
+    from sftlens.generation import load_model
+
+    return load_model(base)
+
+
+@pytest.fixture(scope="session")
+def generator(loaded_base: LoadedModel) -> TransformersGenerator:
+    from sftlens.generation import TransformersGenerator
+
+    return TransformersGenerator(loaded_base.model, loaded_base.tokenizer)
