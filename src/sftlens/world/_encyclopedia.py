@@ -34,10 +34,10 @@ class WorldSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    num_facts_in: int = Field(140, ge=10, description="facts of each in-domain topic")
-    num_facts_out: int = Field(36, ge=3, description="facts of each out-of-domain topic")
+    num_facts_in: int = Field(160, ge=10, description="facts of each in-domain topic")
+    num_facts_out: int = Field(24, ge=3, description="facts of each out-of-domain topic")
     exposures: tuple[int, ...] = Field(
-        (0, 1, 2, 3, 4, 6, 8, 12, 16, 24),
+        (0, 1, 2, 4, 6, 8, 10, 12, 16, 24),
         min_length=1,
         description="times that a fact is stated; each fact gets one of these",
     )
@@ -68,7 +68,7 @@ class World(NamedTuple):
 def make_world(settings: WorldSettings | None = None) -> World:
     """Invent an encyclopedia with the 24 topics of the paper (section 1).
 
-    In-domain facts are split 70/10/20 into train, validation and test; out-of-domain facts, which
+    Of in-domain facts 75 % are for training, 7.5 % for validation, 17.5 % for testing; out-of-domain facts, which
     are never trained on, one third validation and two thirds test.
     """
     settings = settings or WorldSettings()
@@ -216,7 +216,7 @@ def _skewed(
 
 def _splits(domain: Domain, size: int, rng: random.Random) -> list[Split]:
     if domain == "in":
-        num_test, num_validation = max(1, size // 5), max(1, size // 10)
+        num_test, num_validation = round(0.175 * size), max(1, round(0.075 * size))
     else:
         num_validation = size // 3
         num_test = size - num_validation

@@ -35,7 +35,7 @@ class PretrainSettings(BaseModel):
     sequence_length: int = Field(
         128, ge=2, le=MAX_LENGTH, description="tokens of a sequence, into which texts are packed"
     )
-    learning_rate: float = Field(1e-3, gt=0, description="peak of the cosine schedule")
+    learning_rate: float = Field(1.4e-3, gt=0, description="peak of the cosine schedule")
     warmup_ratio: float = Field(0.05, ge=0, lt=1, description="share of the steps that warm up")
     weight_decay: float = Field(0.01, ge=0, description="AdamW's weight decay")
     save_every: int = Field(200, ge=1, description="steps between resume points")
