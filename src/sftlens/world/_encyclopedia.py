@@ -68,8 +68,8 @@ class World(NamedTuple):
 def make_world(settings: WorldSettings | None = None) -> World:
     """Invent an encyclopedia with the 24 topics of the paper (section 1).
 
-    Of in-domain facts 75 % are for training, 7.5 % for validation, 17.5 % for testing; out-of-domain facts, which
-    are never trained on, one third validation and two thirds test.
+    Of in-domain facts 75 % are for training, 7.5 % for validation, 17.5 % for testing; of
+    out-of-domain facts, which are never trained on, a third for validation, the rest for testing.
     """
     settings = settings or WorldSettings()
     rng = random.Random(f"sftlens world {settings.seed}")
