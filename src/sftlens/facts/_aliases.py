@@ -6,11 +6,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-import yaml
-
 from sftlens.errors import UserError
 from sftlens.facts._fact import Fact
 from sftlens.facts._matching import fold
+from sftlens.facts._yaml import read_yaml
 
 AliasGroups = Sequence[Sequence[str]]
 """Groups of names; the names of a group all mean the same object."""
@@ -22,10 +21,7 @@ def load_aliases(path: Path) -> list[list[str]]:
     Raises:
         UserError: when the file is absent or has another form.
     """
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise UserError(f"{path}: does not exist; give a YAML file of alias groups") from None
+    content = read_yaml(path, "alias groups")
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         reason = " ".join(str(error).split())
         raise UserError(f"{path}: is no YAML ({reason}); mend it") from None

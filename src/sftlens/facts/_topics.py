@@ -14,6 +14,7 @@ import yaml
 
 from sftlens.errors import UserError
 from sftlens.facts._fact import DOMAINS, Domain
+from sftlens.facts._yaml import read_yaml
 
 _PLACEHOLDER = "{subject}"
 
@@ -67,14 +68,7 @@ def load_topics(path: Path) -> dict[str, Topic]:
     Raises:
         UserError: when the file is absent, is no YAML, or an entry is incomplete.
     """
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise UserError(f"{path}: does not exist; give a YAML file of topics") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        reason = " ".join(str(error).split())
-        raise UserError(f"{path}: is no YAML ({reason}); mend it") from None
-    return _parse(content, str(path))
+    return _parse(read_yaml(path, "topics"), str(path))
 
 
 def _parse(content: Any, source: str) -> dict[str, Topic]:

@@ -42,7 +42,9 @@ def load_model(source: str | Path, *, device: str | None = None) -> LoadedModel:
     open_checkpoint(folder)
     try:
         with quiet_libraries():
-            tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+            tokenizer = AutoTokenizer.from_pretrained(
+                folder, local_files_only=True, trust_remote_code=False
+            )
             model, loading = AutoModelForCausalLM.from_pretrained(
                 folder,
                 dtype="auto",
