@@ -22,9 +22,6 @@ def load_aliases(path: Path) -> list[list[str]]:
         UserError: when the file is absent or has another form.
     """
     content = read_yaml(path, "alias groups")
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        reason = " ".join(str(error).split())
-        raise UserError(f"{path}: is no YAML ({reason}); mend it") from None
     well_formed = isinstance(content, list) and all(
         isinstance(group, list) and all(isinstance(name, str) and fold(name) for name in group)
         for group in content
