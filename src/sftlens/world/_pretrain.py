@@ -127,7 +127,7 @@ def pretrain(
             result = trainer.train(resume_from_checkpoint=checkpoint and str(checkpoint))
         model.save_pretrained(folder)
         tokenizer.save_pretrained(folder)
-        shutil.rmtree(resume, ignore_errors=True)
+        _remove(resume)
         pretrained = Pretrained(
             num_parameters=model.num_parameters(),
             num_steps=result.global_step,
@@ -147,10 +147,10 @@ def read_corpus(world: Path) -> list[str]:
     if not path.is_file():
         raise UserError(f"{world}: holds no {CORPUS}; give a folder that `sftlens world` wrote")
     texts = []
-    with path.open(encoding="utf-8") as file:
+    with path.open("rb") as file:
         for number, line in enumerate(file, start=1):
             try:
-                text = json.loads(line)["text"]
+                text = json.loads(line.decode("utf-8"))["text"]
             except (ValueError, KeyError, TypeError):
                 text = None
             if not isinstance(text, str):
@@ -198,6 +198,13 @@ def _resume_callback(advance: Advance) -> Any:
 def _last_complete(resume: Path) -> Path | None:
     checkpoints = [path.parent for path in resume.glob(f"checkpoint-*/{_COMPLETE}")]
     return max(checkpoints, key=lambda path: int(path.name.split("-")[1]), default=None)
+
+
+def _remove(resume: Path) -> None:
+    """Remove the resume points, their marks first, so that no half of one is gone on from."""
+    for mark in resume.glob(f"checkpoint-*/{_COMPLETE}"):
+        mark.unlink()
+    shutil.rmtree(resume, ignore_errors=True)
 
 
 def _last_loss(log_history: list[dict[str, Any]]) -> float:
