@@ -51,6 +51,7 @@ def load_model(source: str | Path, *, device: str | None = None) -> LoadedModel:
                 local_files_only=True,
                 use_safetensors=True,
                 trust_remote_code=False,
+                ignore_mismatched_sizes=True,  # told below, by name
                 output_loading_info=True,
             )
     except (OSError, ValueError, RuntimeError, KeyError) as error:
@@ -59,7 +60,7 @@ def load_model(source: str | Path, *, device: str | None = None) -> LoadedModel:
             f"{folder}: cannot be loaded as a causal language model ({reason})"
         ) from None
     absent = sorted(loading["missing_keys"]) + sorted(
-        str(key) for key in loading["mismatched_keys"]
+        name for name, *_ in loading["mismatched_keys"]
     )
     if absent:
         raise UserError(

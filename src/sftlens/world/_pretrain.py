@@ -196,7 +196,13 @@ def _resume_callback(advance: Advance) -> Any:
 
 
 def _last_complete(resume: Path) -> Path | None:
-    checkpoints = [path.parent for path in resume.glob(f"checkpoint-*/{_COMPLETE}")]
+    """The last whole resume point; halves that a killed process left are removed."""
+    checkpoints = []
+    for path in resume.glob("checkpoint-*"):
+        if (path / _COMPLETE).exists():
+            checkpoints.append(path)
+        else:
+            shutil.rmtree(path)
     return max(checkpoints, key=lambda path: int(path.name.split("-")[1]), default=None)
 
 

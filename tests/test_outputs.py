@@ -1,0 +1,142 @@
+"""Outputs that appear whole or not at all."""
+
+from __future__ import annotations
+
+import errno
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from sftlens.errors import UserError
+from sftlens.outputs import new_file, new_folder, require_free, work_folder
+
+
+def fill(folder: Path) -> None:
+    (folder / "sub").mkdir(exist_ok=True)
+    (folder / "sub" / "file").write_text("content")
+
+
+def fail_after(work: Callable[[Path], None], path: Path, error: type[BaseException]) -> None:
+    work(path)
+    raise error
+
+
+def test_a_folder_appears_when_the_block_ends(tmp_path: Path) -> None:
+    out = tmp_path / "deep" / "out"
+    with new_folder(out) as work:
+        fill(work)
+        assert not out.exists()
+        assert work.parent == out.parent
+    assert (out / "sub" / "file").read_text() == "content"
+    assert list(out.parent.iterdir()) == [out]
+
+
+def test_an_empty_folder_is_filled(tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    with new_folder(tmp_path / "out") as work:
+        fill(work)
+    assert (tmp_path / "out" / "sub" / "file").is_file()
+
+
+@pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
+def test_nothing_is_left_of_a_block_that_fails(tmp_path: Path, error: type) -> None:
+    with pytest.raises(error), new_folder(tmp_path / "out") as work:
+        fail_after(fill, work, error)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_work_folder_is_kept_and_gone_on_with(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    work = work_folder(out, "probe", "key")
+    with pytest.raises(RuntimeError), new_folder(out, work=work) as folder:
+        fail_after(fill, folder, RuntimeError)
+    assert list(tmp_path.iterdir()) == [work]
+    with new_folder(out, work=work) as folder:
+        assert (folder / "sub" / "file").read_text() == "content"
+    assert list(tmp_path.iterdir()) == [out]
+
+
+def test_work_folders_of_different_work_differ(tmp_path: Path) -> None:
+    names = {work_folder(tmp_path / out, *job) for out in "ab" for job in ("xy", "xz", "wy")}
+    assert len(names) == 6
+
+
+def test_what_is_there_is_never_overwritten(tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.write_text("mine")
+    full = tmp_path / "full"
+    full.mkdir()
+    fill(full)
+    link = tmp_path / "link"
+    link.symlink_to(tmp_path / "nowhere")
+    for path in (file, full, link):
+        with pytest.raises(UserError, match="holds something already"):
+            require_free(path)
+        with pytest.raises(UserError), new_folder(path):
+            pytest.fail("the block must not run")
+    with pytest.raises(UserError, match="is a file"):
+        require_free(file / "below" / "it")
+    assert file.read_text() == "mine"
+    require_free(tmp_path / "absent" / "below")
+
+
+def test_a_file_replaces_the_one_before(tmp_path: Path) -> None:
+    path = tmp_path / "deep" / "file"
+    for content in ("first", "second"):
+        with new_file(path) as partial:
+            partial.write_text(content)
+        assert path.read_text() == content
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_a_file_stays_as_it_was_when_the_block_fails(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_text("before")
+    with pytest.raises(RuntimeError), new_file(path) as partial:
+        fail_after(Path.touch, partial, RuntimeError)
+    assert path.read_text() == "before"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError(errno.ENOSPC, "No space left on device"),
+        OSError(errno.EDQUOT, "Disk quota exceeded"),
+        RuntimeError("SafetensorError: I/O error: No space left on device (os error 28)"),
+    ],
+)
+def test_a_full_disk_is_told(tmp_path: Path, error: Exception) -> None:
+    for make in (new_folder, new_file):
+        with pytest.raises(UserError, match="the disk is full"), make(tmp_path / "out"):
+            raise error
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_other_errors_stay_what_they_are(tmp_path: Path) -> None:
+    with pytest.raises(PermissionError), new_folder(tmp_path / "out"):
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+
+def test_what_killed_processes_left_is_cleared(tmp_path: Path) -> None:
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    left = tmp_path / f".out.partial-{ended.pid}"
+    left.mkdir()
+    fill(left)
+    alive = tmp_path / f".out.partial-{os.getppid()}"
+    alive.mkdir()
+    fill(alive)
+    with new_folder(tmp_path / "out") as work:
+        fill(work)
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([alive.name, "out"])
+
+
+def test_names_with_signs_of_patterns(tmp_path: Path) -> None:
+    with new_folder(tmp_path / "out[1]*") as work:
+        fill(work)
+    assert (tmp_path / "out[1]*" / "sub" / "file").is_file()
