@@ -12,6 +12,7 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import polars as pl
 import pytest
 
 from sftlens.facts import Fact, read_facts
@@ -37,6 +38,14 @@ def world(models: Path) -> Path:
 @pytest.fixture(scope="session")
 def facts(world: Path) -> list[Fact]:
     return read_facts(world).facts
+
+
+@pytest.fixture(scope="session")
+def asked(models: Path, world: Path) -> Path:
+    """A file of the world's facts, all of them of the test split."""
+    table = pl.read_parquet(world / "facts.parquet").with_columns(split=pl.lit("test"))
+    table.write_parquet(models / "asked.parquet")
+    return models / "asked.parquet"
 
 
 @pytest.fixture(scope="session")
