@@ -85,7 +85,7 @@ def demo_settings(*, quick: bool = False) -> DemoSettings:
         world=WorldSettings(),
         pretrain=PretrainSettings(),
         study=StudySettings(
-            sizes=(30, 90, 180),
+            sizes=(30, 75, 150),
             num_seeds=3,
             probe=ProbeSettings(num_templates=8, num_samples=5, max_new_tokens=12),
             tune=tune,

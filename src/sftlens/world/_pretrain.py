@@ -35,9 +35,10 @@ class PretrainSettings(BaseModel):
     sequence_length: int = Field(
         128, ge=2, le=MAX_LENGTH, description="tokens of a sequence, into which texts are packed"
     )
-    learning_rate: float = Field(1.4e-3, gt=0, description="peak of the cosine schedule")
+    learning_rate: float = Field(2e-3, gt=0, description="peak of the cosine schedule")
     warmup_ratio: float = Field(0.05, ge=0, lt=1, description="share of the steps that warm up")
-    weight_decay: float = Field(0.01, ge=0, description="AdamW's weight decay")
+    weight_decay: float = Field(0.1, ge=0, description="AdamW's weight decay")
+    beta2: float = Field(0.95, gt=0, lt=1, description="AdamW's memory of squared gradients")
     save_every: int = Field(200, ge=1, description="steps between resume points")
     seed: int = Field(0, ge=0, description="of the weights and the order of the texts")
 
@@ -104,6 +105,7 @@ def pretrain(
             learning_rate=settings.learning_rate,
             warmup_steps=settings.warmup_ratio,
             weight_decay=settings.weight_decay,
+            adam_beta2=settings.beta2,
             lr_scheduler_type="cosine",
             save_steps=settings.save_every,
             save_total_limit=2,
