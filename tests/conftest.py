@@ -105,3 +105,13 @@ def generator(loaded_base: LoadedModel) -> TransformersGenerator:
     from sftlens.generation import TransformersGenerator
 
     return TransformersGenerator(loaded_base.model, loaded_base.tokenizer)
+
+
+@pytest.fixture(scope="session")
+def demo_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The run folder of the smallest demo."""
+    from tiny_study import demo
+
+    out = tmp_path_factory.mktemp("demo") / "run"
+    demo(out)
+    return out

@@ -24,6 +24,11 @@ def put_nan(tensors: Tensors) -> Tensors:
     return tensors
 
 
+def put_nan_in_a_block(tensors: Tensors) -> Tensors:
+    tensors["model.layers.1.mlp.up_proj.weight"][2, 3] = float("nan")
+    return tensors
+
+
 def leave_one_out(tensors: Tensors) -> Tensors:
     del tensors["model.norm.weight"]
     return tensors
@@ -93,6 +98,10 @@ DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
     "NaN": (
         lambda folder: change_weights(folder, put_nan),
         "tensor model.norm.weight holds NaN or infinity",
+    ),
+    "NaN in a block": (
+        lambda folder: change_weights(folder, put_nan_in_a_block),
+        "tensor model.layers.1.mlp.up_proj.weight holds NaN or infinity",
     ),
     "no tokenizer": (
         lambda folder: [(folder / name).unlink() for name in TOKENIZER_FILES],

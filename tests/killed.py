@@ -16,8 +16,8 @@ def kill_at(event: str, ending: str, count: int, job: Callable[..., Any], *args:
     """Do a job in a process of its own that kills itself (SIGKILL) at a moment.
 
     Args:
-        event: an audit event of a path, such as ``open`` or ``os.rename``.
-        ending: how the path ends.
+        event: an audit event of a path, such as ``open``, ``os.remove`` or ``os.rename``.
+        ending: how the path ends; the new one of a rename.
         count: the process is killed when this happens for the ``count``-th time, just before.
         job: a function that the process can import.
         args: its arguments.
@@ -39,8 +39,9 @@ def _do(event: str, ending: str, count: int, job: Callable[..., Any], args: Any)
 
     def hook(name: str, of: tuple[Any, ...]) -> None:
         nonlocal left
-        if name == event and isinstance(of[0], str | os.PathLike):
-            left -= os.fspath(of[0]).endswith(ending)
+        if name == event:
+            path = of[1 if event == "os.rename" else 0]
+            left -= isinstance(path, str | os.PathLike) and os.fspath(path).endswith(ending)
             if left == 0:
                 os.kill(os.getpid(), signal.SIGKILL)
 

@@ -36,13 +36,22 @@ _USERS_ERRNOS = {
 }
 
 
-@app.callback()
-def _root(
-    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
-) -> None:
-    if version:
+def _print_version(asked: bool) -> None:
+    if asked:
         print(__version__)  # noqa: T201
         raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", help="Print the version.", callback=_print_version, is_eager=True
+        ),
+    ] = False,
+) -> None:
+    pass
 
 
 def setting(model: type[BaseModel], field: str, *flags: str) -> Any:
@@ -82,7 +91,10 @@ def main() -> NoReturn:
     130 on Ctrl-C, and with 1 and a traceback when it is our bug.
     """
     try:
-        sys.exit(app(standalone_mode=False) or 0)
+        code = app(standalone_mode=False) or 0
+        if code == 130:  # typer's own answer to Ctrl-C
+            raise KeyboardInterrupt
+        sys.exit(code)
     except UserError as error:
         _refuse(str(error))
     except KeyboardInterrupt:

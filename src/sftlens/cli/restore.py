@@ -54,7 +54,7 @@ def restore(
                 output.num_restored,
                 output.num_restored_changed,
                 percent(output.norm_removed),
-                output.path,
+                output.path.name,
             )
             for output in outputs
         ]
@@ -63,5 +63,6 @@ def restore(
         for output in outputs:
             if output.warning:
                 print_line(output.warning)
+        print_line(f"written to {out}")
 
     emit({"outputs": [output.as_json() for output in outputs]}, as_json, show)

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 class Decoding(BaseModel):
     """How completions are decoded."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     num_samples: int = Field(1, ge=1, description="completions of each prompt")
     temperature: float = Field(0.0, ge=0, description="of the sampling; 0 is greedy")

@@ -43,7 +43,7 @@ _FACTS_PER_PART = 256
 class ProbeSettings(BaseModel):
     """How mastery is measured; the defaults are the paper's (section 2)."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     num_templates: int = Field(21, ge=1, description="mapping templates of each fact, N_map")
     num_samples: int = Field(10, ge=1, description="completions of each template, N_sample")

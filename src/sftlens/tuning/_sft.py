@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 import tempfile
 from collections.abc import Sequence
@@ -10,6 +11,7 @@ from typing import Any, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from sftlens.errors import UserError
 from sftlens.facts import Fact
 from sftlens.generation import LoadedModel, answer_completion, question_prompt
 from sftlens.progress import Advance, quiet_libraries, silent
@@ -18,7 +20,7 @@ from sftlens.progress import Advance, quiet_libraries, silent
 class TuneSettings(BaseModel):
     """How a model is fine-tuned; the defaults are the paper's (section 3)."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     learning_rate: float = Field(
         1e-5, gt=0, description="peak of the cosine schedule; 1e-5 is for billions of parameters"
@@ -70,6 +72,9 @@ def fine_tune(
         out: an existing folder that takes the model's files.
         settings: see :class:`TuneSettings`.
         advance: told after each of :func:`num_steps` steps.
+
+    Raises:
+        UserError: when the loss became NaN or infinite.
     """
     from datasets import Dataset
     from transformers import PrinterCallback
@@ -102,6 +107,7 @@ def fine_tune(
                 dataloader_pin_memory=on_cuda,
                 save_strategy="no",
                 logging_steps=1,
+                logging_nan_inf_filter=False,
                 report_to="none",
                 disable_tqdm=True,
                 seed=settings.seed,
@@ -116,6 +122,11 @@ def fine_tune(
             trainer.remove_callback(PrinterCallback)
             result = trainer.train()
             losses = [row["loss"] for row in trainer.state.log_history if "loss" in row]
+            if not math.isfinite(losses[-1]):
+                raise UserError(
+                    f"fine-tuning diverged, the loss is {losses[-1]}; lower the learning rate "
+                    f"({settings.learning_rate:g})"
+                )
             model.to(stored_dtype).save_pretrained(out)
             tokenizer.save_pretrained(out)
     finally:

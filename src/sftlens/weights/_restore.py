@@ -12,7 +12,7 @@ from torch import Tensor
 
 from sftlens.checkpoints import model_name, weights_hash
 from sftlens.errors import UserError
-from sftlens.manifest import write_manifest
+from sftlens.manifest import MANIFEST, finished_result, write_manifest
 from sftlens.outputs import new_folder, require_free
 from sftlens.progress import Advance, silent
 from sftlens.weights._apply import Interpolation, matched_interpolation
@@ -85,7 +85,7 @@ def restore_checkpoints(
         base: the folder of the base model.
         tuned: the folder of the tuned model.
         shares: percents of the region's parameters.
-        out: where to write; must be absent or empty.
+        out: where to write. A finished folder of the same call is left as it is.
         method: the ranking by which parameters are given back (see :func:`select`), or
             ``interpolation``, which removes as much of the update's squared norm as a restoration
             of the share by relative change: base + alpha (tuned - base).
@@ -96,16 +96,16 @@ def restore_checkpoints(
             times for interpolation.
 
     Raises:
-        UserError: as :func:`open_pair` and :func:`select`, and when ``out`` holds something or the
-            disk has too little room.
+        UserError: as :func:`open_pair` and :func:`select`, and when ``out`` holds something else or
+            the disk has too little room.
     """
     shares = checked_shares(shares)
     if method not in get_args(Method):
         raise UserError(f"method {method!r}: choose from {', '.join(get_args(Method))}")
     _require_outside(out, base, tuned)
-    require_free(out)
+    if not (out / MANIFEST).is_file():
+        require_free(out)
     pair = open_pair(base, tuned)
-    require_space(pair.tuned, out, len(shares))
     ranking = "relative" if method == "interpolation" else method
     checked_criterion(ranking, order, region, seed)
     recipe = Recipe(
@@ -119,6 +119,10 @@ def restore_checkpoints(
         seed=seed,
         notes=pair.notes,
     )
+    if finished := _finished(out, recipe, shares):
+        return finished
+    require_free(out)
+    require_space(pair.tuned, out, len(shares))
     with new_folder(out) as work:
         folders = [work] if len(shares) == 1 else [work / _subfolder(share) for share in shares]
         for folder in folders:
@@ -137,7 +141,7 @@ def restore_checkpoints(
             selections = _write_selections(pair, recipe, shares, writers, advance)
             outputs = [_output(selection, out, None) for selection in selections]
         if len(shares) > 1:
-            outputs = [replace(o, path=out / _subfolder(o.share)) for o in outputs]
+            outputs = [replace(o, path=_place(out, shares, o.share)) for o in outputs]
             _describe(work, recipe, outputs)
         for folder, output in zip(folders, outputs, strict=True):
             _describe(folder, recipe, [output])
@@ -149,6 +153,21 @@ def _require_outside(out: Path, *inputs: Path) -> None:
     for folder in inputs:
         if out.resolve().is_relative_to(folder.resolve()):
             raise UserError(f"{out}: lies in the model folder {folder}; choose a place outside")
+
+
+def _finished(out: Path, recipe: Recipe, shares: Sequence[float]) -> list[RestoredOutput] | None:
+    """What an earlier call of the same recipe left at ``out``, or None."""
+    found = finished_result(out, stage="restore", config=_config(recipe, shares))
+    if found is None:
+        return None
+    return [
+        RestoredOutput(**{**output, "path": _place(out, shares, output["share"])})
+        for output in found["outputs"]
+    ]
+
+
+def _place(out: Path, shares: Sequence[float], share: float) -> Path:
+    return out if len(shares) == 1 else out / _subfolder(share)
 
 
 def _subfolder(share: float) -> str:
@@ -238,7 +257,11 @@ def _output(selection: Selection, out: Path, alpha: float | None) -> RestoredOut
 
 
 def _describe(folder: Path, recipe: Recipe, outputs: Sequence[RestoredOutput]) -> None:
-    config = {key: value for key, value in asdict(recipe).items() if key != "notes"}
-    config["shares"] = [output.share for output in outputs]
+    config = _config(recipe, [output.share for output in outputs])
     result = {"outputs": [output.as_json() for output in outputs], "notes": list(recipe.notes)}
     write_manifest(folder, stage="restore", config=config, result=result)
+
+
+def _config(recipe: Recipe, shares: Sequence[float]) -> dict[str, Any]:
+    told = {key: value for key, value in asdict(recipe).items() if key != "notes"}
+    return {**told, "shares": list(shares)}

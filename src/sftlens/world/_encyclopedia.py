@@ -13,8 +13,8 @@ import polars as pl
 from pydantic import BaseModel, ConfigDict, Field
 
 from sftlens.facts import WORLD_FACTS, Domain, Fact, Split, Topic, builtin_topics, facts_table
-from sftlens.manifest import write_manifest
-from sftlens.outputs import new_folder
+from sftlens.manifest import finished_result, write_manifest
+from sftlens.outputs import new_folder, require_free
 from sftlens.world._names import GENRES, OCCUPATIONS, POSITIONS, NameMaker
 
 CORPUS = "corpus.jsonl"
@@ -32,7 +32,7 @@ QUESTION_ANSWER_FORMS = (
 class WorldSettings(BaseModel):
     """Size and make-up of an invented encyclopedia."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     num_facts_in: int = Field(170, ge=10, description="facts of each in-domain topic")
     num_facts_out: int = Field(18, ge=3, description="facts of each out-of-domain topic")
@@ -109,11 +109,19 @@ def write_world(out: Path, settings: WorldSettings | None = None) -> World:
     The folder holds the facts, their exposures, the corpus (``{"text": …}`` a line) and the
     manifest.
 
+    A finished folder of the same settings is left as it is.
+
     Raises:
-        UserError: when ``out`` holds something.
+        UserError: when ``out`` holds something else.
     """
     settings = settings or WorldSettings()
+    config = {"settings": settings.model_dump(mode="json")}
+    finished = finished_result(out, stage="world", config=config)
+    if finished is None:
+        require_free(out)
     world = make_world(settings)
+    if finished is not None:
+        return world
     with new_folder(out) as folder:
         facts_table(world.facts).write_parquet(folder / WORLD_FACTS)
         pl.DataFrame(
@@ -131,7 +139,7 @@ def write_world(out: Path, settings: WorldSettings | None = None) -> World:
         write_manifest(
             folder,
             stage="world",
-            config={"settings": settings.model_dump(mode="json")},
+            config=config,
             result={"num_facts": len(world.facts), "num_texts": len(world.corpus)},
         )
     return world

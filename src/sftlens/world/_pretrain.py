@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import random
 import shutil
 from collections.abc import Sequence
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from pydantic import BaseModel, ConfigDict, Field
 
 from sftlens.errors import UserError
-from sftlens.manifest import content_key, file_hash, write_manifest
+from sftlens.manifest import content_key, file_hash, finished_result, write_manifest
 from sftlens.outputs import new_folder, work_folder
 from sftlens.progress import Advance, progress, quiet_libraries
 from sftlens.world._encyclopedia import CORPUS
@@ -27,7 +28,7 @@ _COMPLETE = "complete"
 class PretrainSettings(BaseModel):
     """How a scale model is pre-trained."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     preset: Preset = Field("tiny", description="size: tiny 2.6 M, small 15.5 M, medium 97.5 M")
     num_epochs: int = Field(4, ge=1, description="passes over the corpus")
@@ -67,14 +68,14 @@ def pretrain(
 
     Args:
         world: a folder that ``sftlens world`` wrote.
-        out: the model folder; must be absent or empty.
+        out: the model folder. A finished folder of the same call is left as it is.
         settings: see :class:`PretrainSettings`.
         markers: texts that prompts will hold though the corpus does not; the BPE learns to spell
             them shortly.
 
     Raises:
         UserError: when ``world`` is no world folder or too small for one sequence, or ``out``
-            holds something.
+            holds something else.
     """
     import torch
     from transformers import PrinterCallback, Trainer, TrainingArguments, default_data_collator
@@ -86,6 +87,8 @@ def pretrain(
         "markers": list(markers),
         "settings": settings.model_dump(mode="json"),
     }
+    if finished := finished_result(out, stage="pretrain", config=config):
+        return Pretrained(**finished)
     work = work_folder(out, "pretrain", content_key(config))
     with new_folder(out, work=work) as folder, quiet_libraries():
         shape = PRESETS[settings.preset]
@@ -110,6 +113,7 @@ def pretrain(
             save_steps=settings.save_every,
             save_total_limit=2,
             logging_steps=min(50, max(1, num_steps // 4)),
+            logging_nan_inf_filter=False,
             seed=settings.seed,
             bf16=on_cuda,
             dataloader_pin_memory=on_cuda,
@@ -127,13 +131,20 @@ def pretrain(
             trainer.remove_callback(PrinterCallback)
             checkpoint = _last_complete(resume)
             result = trainer.train(resume_from_checkpoint=checkpoint and str(checkpoint))
+        final_loss = _last_loss(trainer.state.log_history)
+        if not math.isfinite(final_loss):
+            shutil.rmtree(folder)
+            raise UserError(
+                f"pre-training diverged, the loss is {final_loss}; lower the learning rate "
+                f"({settings.learning_rate:g})"
+            )
         model.save_pretrained(folder)
         tokenizer.save_pretrained(folder)
         _remove(resume)
         pretrained = Pretrained(
             num_parameters=model.num_parameters(),
             num_steps=result.global_step,
-            final_loss=_last_loss(trainer.state.log_history),
+            final_loss=final_loss,
         )
         write_manifest(folder, stage="pretrain", config=config, result=pretrained._asdict())
     return pretrained

@@ -1,0 +1,173 @@
+"""What ``--json`` prints, and that a finished command is left as it is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+from calls import Call
+
+from sftlens.mastery import Mastery
+from tiny_study import DEMO
+from tiny_world import PROBE, small_preset
+
+PROBED = ("--num-templates", 2, "--num-samples", 4, "--max-new-tokens", 8)
+TUNED = ("--level", 0, "--size", 16, "--learning-rate", 1e-3)
+
+
+def state(folder: Path) -> dict[Path, int]:
+    return {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
+
+
+def run_twice(sftlens: Call, out: Path, *arguments: object) -> dict[str, Any]:
+    """The result of a command, which says the same and changes nothing when it is repeated."""
+    first = sftlens(*arguments, "--out", out, "--json").json
+    before = state(out)
+    assert sftlens(*arguments, "--out", out, "--json").json == first
+    assert state(out) == before
+    shown = sftlens(*arguments, "--out", out)
+    assert shown.code == 0
+    assert str(out) in shown.out.replace("\n", "")
+    assert state(out) == before
+    assert list(out.parent.iterdir()) == [out]
+    return first
+
+
+def test_facts(sftlens: Call, world: Path, tmp_path: Path) -> None:
+    found = sftlens("facts", world, "--json").json
+    assert found["num_facts"] == sum(row["num_facts"] for row in found["counts"]) == 142
+    assert set(found["counts"][0]) == {"domain", "split", "topic", "num_facts"}
+    assert len({tuple(row.values())[:3] for row in found["counts"]}) == len(found["counts"])
+    assert found["dropped"] == {}
+    assert "142 facts" in sftlens("facts", world).out
+
+
+def test_facts_are_widened_and_written(sftlens: Call, tmp_path: Path) -> None:
+    row = "P19,Ada,Where was Ada born?,London\n"
+    (tmp_path / "facts.csv").write_text(f"topic,subject,question,answers\n{row}{row}")
+    (tmp_path / "aliases.yaml").write_text("- [Londinium, London]\n")
+    out = tmp_path / "out" / "facts.parquet"
+    arguments = ("facts", tmp_path / "facts.csv", "--aliases", tmp_path / "aliases.yaml")
+    found = sftlens(*arguments, "--out", out, "--json").json
+    assert found["dropped"] == {"repeated question": 1}
+    assert pl.read_parquet(out)["answers"].to_list() == [["London", "Londinium"]]
+    assert "dropped 1: repeated question" in sftlens(*arguments).out
+
+
+def test_world(sftlens: Call, tmp_path: Path) -> None:
+    sizes = ("--num-facts-in", 10, "--num-facts-out", 3)
+    found = run_twice(sftlens, tmp_path / "world", "world", *sizes)
+    assert found["num_facts"] == 142
+    assert found["num_texts"] > 0
+    assert found["out"] == str(tmp_path / "world")
+
+
+def test_pretrain(sftlens: Call, world: Path, tmp_path: Path) -> None:
+    with small_preset():
+        found = run_twice(sftlens, tmp_path / "base", "pretrain", world, "--num-epochs", 1)
+    assert found["num_parameters"] == 213_312
+    assert found["num_steps"] > 0
+    assert found["final_loss"] > 0
+    assert found["out"] == str(tmp_path / "base")
+
+
+def test_probe(sftlens: Call, base: Path, world: Path, mastery: Mastery, tmp_path: Path) -> None:
+    found = run_twice(sftlens, tmp_path / "mastery", "probe", base, world, *PROBED)
+    assert found == {
+        "num_facts": 142,
+        "num_completions": 142 * 8,
+        "levels": [list(mastery.levels.values()).count(level) for level in range(5)],
+        "out": str(tmp_path / "mastery"),
+    }
+    assert PROBE.num_samples * PROBE.num_templates == 8
+
+
+def test_tune(sftlens: Call, base: Path, world: Path, mastery_folder: Path, tmp_path: Path) -> None:
+    job = ("tune", base, world, "--mastery", mastery_folder, *TUNED)
+    found = run_twice(sftlens, tmp_path / "tuned", *job)
+    assert (found["num_facts"], found["num_steps"]) == (16, 2)
+    assert found["final_loss"] > 0
+    assert found["out"] == str(tmp_path / "tuned")
+
+
+def test_score(
+    sftlens: Call, base: Path, tuned: Path, asked: Path, mastery_folder: Path, tmp_path: Path
+) -> None:
+    reference, out = tmp_path / "base" / "scores", tmp_path / "tuned" / "scores"
+    job = (asked, "--mastery", mastery_folder)
+    found = run_twice(sftlens, reference, "score", base, *job)
+    assert set(found["accuracy"]) == {"in", "out"}
+    for of_domain in found["accuracy"].values():
+        assert len(of_domain["levels"]) == 5
+        assert of_domain["low"] <= of_domain["mean"] <= of_domain["high"]
+    assert found["out"] == str(reference)
+    compared = run_twice(sftlens, out, "score", tuned, *job, "--reference", reference)
+    assert sum(compared["transitions"].values()) == 142
+    assert set(compared["transitions"]) == {"lost", "gained", "kept", "missed"}
+    assert compared["transitions"]["lost"] > 0
+
+
+def test_a_level_without_facts_is_null(
+    sftlens: Call, base: Path, mastery: Mastery, asked: Path, tmp_path: Path
+) -> None:
+    table = pl.read_parquet(asked)
+    levels = pl.col("fact_id").replace_strict(mastery.levels)
+    table.filter(levels != 2, domain="in").write_parquet(tmp_path / "facts.parquet")
+    job = ("score", base, tmp_path / "facts.parquet", "--mastery", mastery.folder)
+    found = sftlens(*job, "--out", tmp_path / "out", "--json").json["accuracy"]
+    assert found["out"] is None
+    assert found["in"]["levels"][2] is None
+    assert None not in [*found["in"]["levels"][:2], *found["in"]["levels"][3:]]
+    assert "–" in sftlens(*job, "--out", tmp_path / "out").out
+
+
+def test_divergence(
+    sftlens: Call, base: Path, tuned: Path, asked: Path, mastery_folder: Path, tmp_path: Path
+) -> None:
+    job = ("divergence", base, tuned, asked, "--mastery", mastery_folder)
+    found = run_twice(sftlens, tmp_path / "divergence", *job)
+    assert found["low"] <= found["kl"] <= found["high"]
+    assert found["kl_full"] > 0
+    assert found["num_facts"] > 0
+    assert found["out"] == str(tmp_path / "divergence")
+
+
+def test_diff(sftlens: Call, base: Path, tuned: Path, tmp_path: Path) -> None:
+    found = run_twice(sftlens, tmp_path / "diff", "diff", base, tuned)
+    assert found["region"] == "blocks"
+    assert 0 < found["num_changed"] <= found["num_parameters"] < 213_312
+    assert set(found["concentration"]) == {"relative", "absolute", "null"}
+    for held in found["concentration"].values():
+        assert list(held) == ["1", "3", "5", "10", "20", "40", "60"]
+    assert sftlens("diff", base, tuned, "--json").json == found
+
+
+@pytest.mark.parametrize("shares", [(20,), (10, 2.5)])
+def test_restore(
+    sftlens: Call, base: Path, tuned: Path, tmp_path: Path, shares: tuple[float, ...]
+) -> None:
+    flags = [flag for share in shares for flag in ("--share", share)]
+    out = tmp_path / "restored"
+    outputs = run_twice(sftlens, out, "restore", base, tuned, *flags)["outputs"]
+    folders = [out] if len(shares) == 1 else [out / "share-10", out / "share-2.5"]
+    assert [output["share"] for output in outputs] == list(shares)
+    assert [output["path"] for output in outputs] == list(map(str, folders))
+    for output in outputs:
+        expected = int(output["num_parameters"] * output["share"] / 100)
+        assert output["num_restored"] == expected
+        assert 0 < output["num_restored_changed"] <= expected
+        assert 0 < output["norm_removed"] < 1
+        assert (Path(output["path"]) / "model.safetensors").is_file()
+
+
+def test_demo_and_report(sftlens: Call, demo_run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sftlens.study.demo_settings", lambda quick: DEMO)
+    found = run_twice(sftlens, demo_run, "demo", "--quick")
+    assert found["report"] == str(demo_run / "index.html")
+    assert found["num_facts"] == sum(found["levels"]) == 142
+    assert (found["num_runs"], found["num_restorations"]) == (2, 6)
+    page = (demo_run / "index.html").read_text()
+    assert sftlens("report", demo_run, "--json").json == {"out": str(demo_run / "index.html")}
+    assert (demo_run / "index.html").read_text() == page

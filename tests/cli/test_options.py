@@ -1,0 +1,94 @@
+"""The commands and their options: a new flag is a decision."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import typer
+
+from sftlens import __version__
+from sftlens.cli import app
+
+# A change of this list is a change of the contract with the users.
+OPTIONS = {
+    "": "--version",
+    "demo": "--out --quick --json",
+    "diff": "BASE TUNED --region --out --json",
+    "divergence": "BASE TUNED FACTS --mastery --out --json",
+    "facts": "FACTS --aliases --out --json",
+    "pretrain": ("WORLD --out --preset --num-epochs --batch-size --learning-rate --seed --json"),
+    "probe": (
+        "BASE FACTS --out --num-templates --num-samples --temperature --max-new-tokens "
+        "--matching --seed --json"
+    ),
+    "report": "RUN --json",
+    "restore": "BASE TUNED --share --out --method --order --region --seed --json",
+    "score": ("MODEL FACTS --mastery --out --split --reference --max-new-tokens --matching --json"),
+    "tune": (
+        "BASE FACTS --mastery --level --out --size --learning-rate --batch-size --num-epochs "
+        "--gradient-checkpointing --seed --json"
+    ),
+    "world": "--out --num-facts-in --num-facts-out --seed --json",
+}
+
+NO_HEAVY_LIBRARY = """
+import json, sys
+import sftlens
+from sftlens.cli import main
+for command in sys.argv[1].split(","):
+    sys.argv = ["sftlens", *command.split(), "--help"]
+    try:
+        main()
+    except SystemExit as ended:
+        assert not ended.code
+heavy = {"torch", "transformers", "trl", "datasets", "accelerate", "tokenizers", "plotly", "scipy"}
+sys.stderr.write(json.dumps(sorted(heavy & set(sys.modules))))
+"""
+
+
+def test_no_new_flags() -> None:
+    root = typer.main.get_command(app)
+    found = {"": root, **root.commands}  # type: ignore[attr-defined]
+    told = {
+        name: " ".join(
+            parameter.opts[0] if parameter.param_type_name == "option" else parameter.metavar
+            for parameter in command.params
+            if parameter.name != "help"
+        )
+        for name, command in found.items()
+    }
+    assert told == OPTIONS
+
+
+@pytest.mark.parametrize("name", OPTIONS)
+def test_no_second_names(name: str) -> None:
+    root = typer.main.get_command(app)
+    command = root.commands[name] if name else root  # type: ignore[attr-defined]
+    for parameter in command.params:
+        if parameter.param_type_name == "option":
+            assert len(parameter.opts) == 1
+            assert not parameter.secondary_opts
+            assert parameter.help
+
+
+def test_help_loads_no_heavy_library() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", NO_HEAVY_LIBRARY, ",".join(OPTIONS)],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert json.loads(done.stderr) == []
+    for name in OPTIONS:
+        assert f"Usage: sftlens {name}".strip() in done.stdout
+
+
+def test_the_installed_command_and_the_module() -> None:
+    script = Path(sys.executable).with_name("sftlens")
+    for command in ([script], [sys.executable, "-m", "sftlens"]):
+        done = subprocess.run([*command, "--version"], capture_output=True, text=True, check=True)
+        assert (done.stdout, done.stderr) == (f"{__version__}\n", "")

@@ -1,0 +1,29 @@
+"""The smallest demo that has every stage."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from sftlens.study import DemoSettings, StudySettings, run_demo
+from sftlens.tuning import TuneSettings
+from sftlens.world import PretrainSettings
+from tiny_world import PROBE, WORLD, small_preset
+
+DEMO = DemoSettings(
+    quick=True,
+    world=WORLD,
+    pretrain=PretrainSettings(num_epochs=4, learning_rate=5e-3, save_every=20),
+    study=StudySettings(
+        levels=(0,),
+        sizes=(4, 8),
+        num_seeds=1,
+        shares=(10, 40),
+        probe=PROBE,
+        tune=TuneSettings(learning_rate=1e-3, batch_size=4),
+    ),
+)
+
+
+def demo(out: Path) -> None:
+    with small_preset():
+        run_demo(out, DEMO)
