@@ -80,9 +80,9 @@ def test_splits(num_in: int, num_out: int) -> None:
     for name, topic in builtin_topics().items():
         train, validation, test = (sizes[name, split] for split in ("train", "validation", "test"))
         if topic.domain == "in":
-            assert validation == pytest.approx(0.075 * num_in, abs=0.5)
-            assert test == pytest.approx(0.175 * num_in, abs=0.5)
             assert train + validation + test == num_in
+            assert train >= 0.7 * num_in
+            assert 1 <= validation <= test
         else:
             assert (train, validation) == (0, num_out // 3)
             assert validation + test == num_out
