@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 import pytest
+from hypothesis import HealthCheck, settings
 
 from sftlens.facts import Fact, read_facts
 from tiny_world import PROBE, small_preset, tiny_world
@@ -21,6 +22,13 @@ from tiny_world import PROBE, small_preset, tiny_world
 if TYPE_CHECKING:
     from sftlens.generation import LoadedModel, TransformersGenerator
     from sftlens.mastery import Mastery
+
+
+# The same examples in every run, however slow the machine.
+settings.register_profile(
+    "seeded", derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("seeded")
 
 
 @pytest.fixture(scope="session")
@@ -54,9 +62,9 @@ def base(models: Path, world: Path) -> Path:
     from sftlens.generation import question_prompt
     from sftlens.world import PretrainSettings, pretrain
 
-    settings = PretrainSettings(num_epochs=20, learning_rate=5e-3)
+    recipe = PretrainSettings(num_epochs=20, learning_rate=5e-3)
     with small_preset():
-        pretrain(world, models / "base", settings, markers=[question_prompt("")])
+        pretrain(world, models / "base", recipe, markers=[question_prompt("")])
     return models / "base"
 
 
