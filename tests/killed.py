@@ -9,7 +9,14 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-_PRELOADED = ["killed", "sftlens.study", "torch", "transformers", "trl", "datasets"]
+_PRELOADED = [
+    "killed",
+    "sftlens.study",
+    "sftlens.generation._transformers",
+    "transformers.trainer",
+    "transformers.models.llama.modeling_llama",
+    "trl.trainer.sft_trainer",
+]
 
 
 def kill_at(event: str, ending: str, count: int, job: Callable[..., Any], *args: Any) -> int:

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -90,6 +94,20 @@ def test_tune(sftlens: Call, base: Path, world: Path, mastery_folder: Path, tmp_
     assert (found["num_facts"], found["num_steps"]) == (16, 2)
     assert found["final_loss"] > 0
     assert found["out"] == str(tmp_path / "tuned")
+
+
+def test_the_installed_command_says_nothing_else(
+    base: Path, world: Path, mastery_folder: Path, tmp_path: Path
+) -> None:
+    job = ("tune", base, world, "--mastery", mastery_folder, *TUNED, "--json")
+    done = subprocess.run(
+        [Path(sys.executable).with_name("sftlens"), *map(str, job), "--out", tmp_path / "tuned"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert json.loads(done.stdout)["out"] == str(tmp_path / "tuned")
+    assert re.fullmatch(r"fine-tuning: 2 done in [\d.]+ s\n", done.stderr), done.stderr
 
 
 def test_score(
