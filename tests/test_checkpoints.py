@@ -17,6 +17,7 @@ from safetensors.numpy import load, save
 
 from sftlens.checkpoints import (
     DTYPE_BYTES,
+    model_identity,
     model_name,
     open_checkpoint,
     resolve_model,
@@ -351,3 +352,17 @@ def test_importing_loads_neither_torch_nor_transformers() -> None:
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     )
     assert done.stdout.strip() == "[]"
+
+
+def test_identity_tells_what_a_model_answers_by(tmp_path: Path) -> None:
+    folder = tmp_path / "model"
+    folder.mkdir()
+    (folder / "model.safetensors").write_bytes(save({"w": np.zeros(2)}))
+    (folder / "config.json").write_text('{"rope_theta": 10000}')
+    before = model_identity(folder)
+    (folder / "README.md").write_text("a card")
+    assert model_identity(folder) == before
+    (folder / "config.json").write_text('{"rope_theta": 20000}')
+    after = model_identity(folder)
+    assert after["weights"] == before["weights"]
+    assert after["files"] != before["files"]

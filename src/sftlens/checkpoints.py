@@ -61,6 +61,7 @@ _HUB_FILES = [
     "*.safetensors",
     "*.safetensors.index.json",
 ]
+_BEHAVIOUR_FILES = [name for name in _HUB_FILES if "safetensors" not in name]
 _HUB_LEFT_OUT = ["*/*", "consolidated*"]
 
 
@@ -362,5 +363,18 @@ def _short(value: object) -> str:
 
 
 def model_identity(folder: Path) -> dict[str, str]:
-    """What a manifest says of a model: its ``name``, and the hash of its ``weights``."""
-    return {"name": model_name(folder), "weights": weights_hash(open_checkpoint(folder))}
+    """What a manifest says of a model.
+
+    Returns:
+        Its ``name``; the hash of its ``weights``; and that of its ``files``, everything else that
+        decides what it answers: configuration, generation configuration, tokenizer.
+    """
+    digest = hashlib.sha256()
+    for path in sorted(folder.iterdir()):
+        if any(path.match(pattern) for pattern in _BEHAVIOUR_FILES) and path.is_file():
+            digest.update(f"{file_hash(path)}  {path.name}\n".encode())
+    return {
+        "name": model_name(folder),
+        "weights": weights_hash(open_checkpoint(folder)),
+        "files": digest.hexdigest(),
+    }

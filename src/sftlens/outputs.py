@@ -48,6 +48,7 @@ def new_folder(path: Path, *, work: Path | None = None) -> Iterator[Path]:
         UserError: when ``path`` holds something, and when the disk is full.
     """
     require_free(path)
+    path = path.resolve()
     keep = work is not None
     if work is None:
         work = _partial(path)
@@ -73,6 +74,7 @@ def work_folder(out: Path, stage: str, key: str) -> Path:
         stage: the command.
         key: stands for everything the output depends on, so that only the same work goes on.
     """
+    out = out.resolve()
     return out.with_name(f".{out.name}.{stage}-{key}")
 
 
@@ -81,8 +83,10 @@ def new_file(path: Path) -> Iterator[Path]:
     """A file to write, renamed to ``path`` (replacing it) when the block ends without an error.
 
     Raises:
-        UserError: when the disk is full.
+        UserError: when ``path`` is a folder, and when the disk is full.
     """
+    if path.is_dir():
+        raise UserError(f"{path}: is a folder; choose a file's name")
     partial = _partial(path)
     try:
         with _full_disk_told(path):

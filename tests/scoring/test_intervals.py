@@ -132,3 +132,16 @@ def test_a_paired_difference_uses_the_pairs() -> None:
     assert same == Estimate(0, 0, 0)
     turned = difference(reference, better, LEVELS)
     assert turned.value == pytest.approx(-paired.value)
+
+
+def test_a_level_with_one_fact_decides_nothing() -> None:
+    levels = np.repeat([0, 1, 2, 3, 4], [100, 100, 100, 100, 1])
+    reference = np.zeros((3, 401), dtype=bool)
+    correct = reference.copy()
+    correct[:, 400] = True
+    gain = difference(correct, reference, levels)
+    assert gain.value == pytest.approx(0.2)
+    assert gain.low == pytest.approx(-0.2)
+    assert gain.high == pytest.approx(0.2)
+    mean = mean_of_levels(correct, levels)
+    assert (mean.low, mean.high) == pytest.approx((0.0, 0.2))

@@ -16,10 +16,10 @@ from sftlens.scoring import (
     SCORES_SCHEMA,
     ScoreSettings,
     accuracy,
-    count_transitions,
     mean_of_proportions,
     proportion,
     run_score,
+    run_transitions,
     score,
     transitions,
 )
@@ -182,12 +182,12 @@ def test_facts_without_a_level_are_scored_and_counted(
     assert scores["correct"].null_count() == 0
 
 
-def test_count_transitions(
+def test_run_transitions(
     score_folder: Path, tuned: Path, world: Path, mastery_folder: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "tuned"
     run_score(str(tuned), str(world), mastery_folder, out, settings=ScoreSettings())
-    found = count_transitions(score_folder, out)
+    found = run_transitions(score_folder, out)
     before, after = (
         pl.read_parquet(folder / "scores.parquet")["correct"] for folder in (score_folder, out)
     )
@@ -197,8 +197,21 @@ def test_count_transitions(
         "kept": (before & after).sum(),
         "missed": (~before & ~after).sum(),
     }
+    table = pl.read_parquet(out / "transitions.parquet")
+    assert dict(table["transition"].value_counts().iter_rows()) == {
+        name: number for name, number in found.items() if number
+    }
     with pytest.raises(UserError, match=r"holds no manifest\.json"):
-        count_transitions(tmp_path, out)
+        run_transitions(tmp_path, out)
+
+
+def test_transitions_of_models_scored_otherwise_are_refused(
+    score_folder: Path, tuned: Path, world: Path, mastery_folder: Path, tmp_path: Path
+) -> None:
+    settings = ScoreSettings(max_new_tokens=1, matching="exact")
+    run_score(str(tuned), str(world), mastery_folder, tmp_path / "out", settings=settings)
+    with pytest.raises(UserError, match="was scored with other settings"):
+        run_transitions(score_folder, tmp_path / "out")
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ import pytest
 from sftlens.divergence import DIVERGENCE_SCHEMA
 from sftlens.facts import Fact
 from sftlens.generation import TransformersGenerator, load_model
+from sftlens.manifest import read_manifest
 from sftlens.mastery import COMPLETIONS_SCHEMA, MASTERY_SCHEMA, Mastery
 from sftlens.scoring import SCORES_SCHEMA, score
 from sftlens.study import Store, StudySettings
@@ -117,16 +118,19 @@ def test_training_facts_are_not_scored(study: Study, tables: dict[str, pl.DataFr
     }
 
 
-def test_seeds_differ(tables: dict[str, pl.DataFrame]) -> None:
+def test_seeds_differ(study: Study, tables: dict[str, pl.DataFrame]) -> None:
     losses = tables["runs"].filter(size=8, level=0)["final_loss"].to_list()
     assert len(set(losses)) == 2
+    for run, seed in tables["runs"].select("run", "seed").iter_rows():
+        config = read_manifest(tuned_folder(study.store, run), "tune")["config"]
+        assert config["settings"]["seed"] == seed
 
 
 def test_the_tables_are_those_of_the_rooms(
     study: Study, tables: dict[str, pl.DataFrame], tmp_path: Path
 ) -> None:
     """A restored model that is written and loaded says what the study told of it."""
-    run = LARGEST[0]
+    run = LARGEST[1]  # seed 1
     folder = tuned_folder(study.store, run)
     levels = dict(tables["mastery"].select("fact_id", "level").iter_rows())
     told = tables["scores"].filter(run=run)
@@ -140,7 +144,7 @@ def test_the_tables_are_those_of_the_rooms(
     assert says(folder) == told.filter(method="tuned")["answer"].to_list()
     for method in ("relative", "random", "interpolation"):
         outputs = restore_checkpoints(
-            study.base, folder, [10, 40], tmp_path / method, method=method, seed=0
+            study.base, folder, [10, 40], tmp_path / method, method=method, seed=1
         )
         for output in outputs:
             rows = told.filter(method=method, share=output.share)

@@ -123,7 +123,7 @@ def test_folders_of_several_shares(tmp_path: Path, base: Path, tuned: Path) -> N
         )
         one, among = content(alone.path), content(output.path)
         assert one["model.safetensors"] == among["model.safetensors"]
-        assert "method='random'" in (output.path / "README.md").read_text()
+        assert "--method random" in (output.path / "README.md").read_text()
     whole = json.loads((tmp_path / "out" / "manifest.json").read_text())
     assert [o["share"] for o in whole["result"]["outputs"]] == [20, 0.5]
 

@@ -112,6 +112,9 @@ def main() -> NoReturn:
         usage = getattr(error, "format_message", None)
         if usage is None:
             raise
+        if type(error).__name__ == "NoArgsIsHelpError":
+            sys.stdout.write(f"{usage()}\n")
+            sys.exit(0)
         _refuse(f"{usage()}; see `sftlens --help`")
 
 

@@ -10,7 +10,7 @@ import typer
 from sftlens.cli._app import Json, app, checked, default, emit, setting
 from sftlens.cli._tables import percent, print_line, print_table
 from sftlens.facts import Matching, Split
-from sftlens.scoring import NUM_LEVELS, ScoreSettings, count_transitions, run_score
+from sftlens.scoring import NUM_LEVELS, ScoreSettings, run_score, run_transitions
 
 S = ScoreSettings
 
@@ -24,7 +24,7 @@ def score(
     split: Annotated[Split, typer.Option(help="Facts of which split are asked.")] = "test",
     reference: Annotated[
         Path | None,
-        typer.Option(help="Score folder of another model: count the facts lost and gained."),
+        typer.Option(help="Score folder of another model: tell the facts lost and gained."),
     ] = None,
     max_new_tokens: Annotated[int, setting(S, "max_new_tokens")] = default(S, "max_new_tokens"),
     matching: Annotated[Matching, setting(S, "matching")] = default(S, "matching"),
@@ -33,7 +33,7 @@ def score(
     """Score closed-book question answering per level, in and out of domain."""
     settings = checked(S, max_new_tokens=max_new_tokens, matching=matching)
     result = run_score(model, facts, mastery, out, split=split, settings=settings)
-    moves = None if reference is None else count_transitions(reference, out)
+    moves = None if reference is None else run_transitions(reference, out)
 
     def show() -> None:
         columns = ["domain", *(f"level {k}" for k in range(NUM_LEVELS)), "mean", "95 % interval"]

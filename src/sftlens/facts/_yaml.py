@@ -24,6 +24,8 @@ def read_yaml(path: Path, of: str) -> Any:
         return yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise UserError(f"{path}: does not exist; give a YAML file of {of}") from None
+    except IsADirectoryError:
+        raise UserError(f"{path}: is a folder; give a YAML file of {of}") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         reason = " ".join(str(error).split())
         raise UserError(f"{path}: is no YAML ({reason}); mend it") from None

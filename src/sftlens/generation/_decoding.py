@@ -16,7 +16,7 @@ class Decoding(BaseModel):
     num_samples: int = Field(1, ge=1, description="completions of each prompt")
     temperature: float = Field(0.0, ge=0, description="of the sampling; 0 is greedy")
     max_new_tokens: int = Field(16, ge=1, description="tokens a completion has at most")
-    seed: int = Field(0, ge=0, description="of the sampling")
+    seed: int = Field(0, ge=0, lt=2**32, description="of the sampling")
 
 
 class Completed(NamedTuple):

@@ -54,7 +54,9 @@ def load_model(source: str | Path, *, device: str | None = None) -> LoadedModel:
                 ignore_mismatched_sizes=True,  # told below, by name
                 output_loading_info=True,
             )
-    except (OSError, ValueError, RuntimeError, KeyError) as error:
+    except torch.OutOfMemoryError:
+        raise
+    except Exception as error:  # a config can fail in as many ways as it has fields
         reason = " ".join(str(error).split())[:300]
         raise UserError(
             f"{folder}: cannot be loaded as a causal language model ({reason})"

@@ -50,7 +50,7 @@ class ProbeSettings(BaseModel):
     temperature: float = Field(0.7, ge=0, description="of the sampling; 0 is greedy")
     max_new_tokens: int = Field(32, ge=1, description="tokens a completion has at most")
     matching: Matching = Field("contains", description="when a completion counts as a hit")
-    seed: int = Field(0, ge=0, description="of the sampling")
+    seed: int = Field(0, ge=0, lt=2**32, description="of the sampling")
 
     @property
     def decoding(self) -> Decoding:
@@ -108,7 +108,7 @@ def probe(
         chunk = facts[start : start + _FACTS_PER_PART]
         part = parts / f"{number:06d}.parquet" if parts else None
         if part is not None and part.is_file():
-            table = pl.read_parquet(part)
+            table = pl.read_parquet(part, glob=False)
             advance(len(table))
         else:
             table = _complete(generator, chunk, settings, topics, advance)

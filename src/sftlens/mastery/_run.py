@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import shutil
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -10,7 +11,7 @@ import polars as pl
 
 from sftlens.checkpoints import model_identity, resolve_model
 from sftlens.errors import UserError
-from sftlens.facts import facts_hash, facts_table, read_facts
+from sftlens.facts import Fact, builtin_topics, facts_hash, facts_table, read_facts
 from sftlens.manifest import content_key, finished_result, read_manifest, write_manifest
 from sftlens.mastery._probe import MASTERY_SCHEMA, ProbeSettings, level_sizes, probe
 from sftlens.outputs import new_folder, work_folder
@@ -19,6 +20,7 @@ from sftlens.progress import progress
 COMPLETIONS = "completions.parquet"
 MASTERY = "mastery.parquet"
 FACTS = "facts.parquet"
+_PARTS = "parts"  # completions as they are made, which the table takes up in the end
 
 
 class ProbeResult(NamedTuple):
@@ -58,16 +60,18 @@ def run_probe(base: str, source: str, out: Path, settings: ProbeSettings) -> Pro
     config = {
         "base": model_identity(folder),
         "facts": facts_hash(facts),
+        "templates": _templates_key(facts, settings.num_templates),
         "settings": settings.model_dump(mode="json"),
     }
     if finished := finished_result(out, stage="probe", config=config):
+        shutil.rmtree(out / _PARTS, ignore_errors=True)
         return ProbeResult(**{**finished, "out": str(out)})
     with new_folder(out, work=work_folder(out, "probe", content_key(config))) as work:
         from sftlens.generation import TransformersGenerator, load_model
 
         model, tokenizer, _ = load_model(folder)
         total = len(facts) * settings.num_templates * settings.num_samples
-        parts = work / "parts"
+        parts = work / _PARTS
         parts.mkdir(exist_ok=True)
         with progress("probing", total) as advance:
             completions, mastery = probe(
@@ -80,12 +84,16 @@ def run_probe(base: str, source: str, out: Path, settings: ProbeSettings) -> Pro
         facts_table(facts).write_parquet(work / FACTS)
         completions.write_parquet(work / COMPLETIONS)
         mastery.write_parquet(work / MASTERY)
-        for part in parts.iterdir():
-            part.unlink()
-        parts.rmdir()
         result = ProbeResult(len(facts), total, level_sizes(mastery), str(out))
         write_manifest(work, stage="probe", config=config, result=result._asdict())
+    shutil.rmtree(out / _PARTS)
     return result
+
+
+def _templates_key(facts: Sequence[Fact], num_templates: int) -> str:
+    topics = builtin_topics()
+    used = {fact.topic for fact in facts if fact.topic in topics}
+    return content_key({topic: topics[topic].templates[:num_templates] for topic in used})
 
 
 class Mastery(NamedTuple):
@@ -94,13 +102,13 @@ class Mastery(NamedTuple):
     Attributes:
         folder: where it lies.
         table: one row a fact, :data:`sftlens.mastery.MASTERY_SCHEMA`.
-        base_hash: hash of the base model's weights; levels belong to that model alone.
+        base: identity of the base model; levels belong to that model alone.
         key: stands for everything that the levels depend on.
     """
 
     folder: Path
     table: pl.DataFrame
-    base_hash: str
+    base: Mapping[str, str]
     key: str
 
     @property
@@ -122,7 +130,7 @@ class Mastery(NamedTuple):
         Raises:
             UserError: when the weights differ.
         """
-        if identity["weights"] != self.base_hash:
+        if any(identity[part] != self.base.get(part) for part in ("weights", "files")):
             raise UserError(
                 f"{self.folder}: holds the mastery of another model than {identity['name']}; "
                 "probe this base model first"
@@ -140,12 +148,15 @@ def read_mastery(folder: Path) -> Mastery:
     missing = [column for column in MASTERY_SCHEMA.names() if column not in table.columns]
     if missing:
         raise UserError(f"{folder / MASTERY}: column {', '.join(missing)} is missing; probe again")
-    return Mastery(folder, table, content["config"]["base"]["weights"], content["config_key"])
+    base = content["config"].get("base") if isinstance(content.get("config"), dict) else None
+    if not isinstance(base, dict):
+        raise UserError(f"{folder}: its manifest does not name the base model; probe again")
+    return Mastery(folder, table, base, str(content.get("config_key")))
 
 
 def _read_table(path: Path) -> pl.DataFrame:
     try:
-        return pl.read_parquet(path)
+        return pl.read_parquet(path, glob=False)
     except (OSError, pl.exceptions.PolarsError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise UserError(f"{path}: cannot be read ({reason}); probe again") from None

@@ -128,8 +128,8 @@ def _restoration_advice(answers: Answers, effects: Effects) -> list[str]:
         texts.append(f"After training at the largest size, restore {shares}.")
     if leave:
         texts.append(
-            f"After {levels_text(leave)} at the largest size, leave it as it is: no share is "
-            "surely better than the tuned model."
+            f"After {levels_text(leave)} at the largest size, leave it as it is: the share that "
+            "did best on the choice facts is not surely better than the tuned model."
         )
     simpler = [
         name

@@ -144,7 +144,7 @@ def _read(run: Path, name: str) -> pl.DataFrame | None:
             return None
         raise UserError(f"{run}: holds no table {path.name}; run the study to its end first")
     try:
-        frame = pl.read_parquet(path)
+        frame = pl.read_parquet(path, glob=False)
     except (pl.exceptions.PolarsError, OSError) as error:
         reason = str(error).splitlines()[0]
         raise UserError(f"{path}: cannot be read as Parquet ({reason}); run it again") from None

@@ -10,7 +10,7 @@ from sftlens.scoring._intervals import (
 )
 from sftlens.scoring._run import ScoreResult, run_score
 from sftlens.scoring._score import SCORES_SCHEMA, Accuracy, ScoreSettings, accuracy, score
-from sftlens.scoring._transitions import count_transitions, transitions
+from sftlens.scoring._transitions import run_transitions, transitions
 
 __all__ = [
     "NUM_LEVELS",
@@ -20,12 +20,12 @@ __all__ = [
     "ScoreResult",
     "ScoreSettings",
     "accuracy",
-    "count_transitions",
     "difference",
     "mean_of_levels",
     "mean_of_proportions",
     "proportion",
     "run_score",
+    "run_transitions",
     "score",
     "transitions",
 ]

@@ -11,6 +11,9 @@ from numpy.typing import NDArray
 _Z95 = 1.959963984540054  # the 97.5 % quantile of the standard normal distribution
 
 
+_MIN_FACTS = 3  # of a level, below which resampling cannot tell its spread
+
+
 class Estimate(NamedTuple):
     """A value with its 95 % interval; all three are fractions."""
 
@@ -62,7 +65,8 @@ def mean_of_levels(
     """The mean over mastery levels of the accuracy, over several training seeds.
 
     The interval is a percentile bootstrap that resamples seeds, and facts within each level; the
-    same facts for all seeds, since every seed's model is asked the same questions.
+    same facts for all seeds, since every seed's model is asked the same questions. A level with
+    one or two facts tells nothing of its spread: the interval then allows it any value.
 
     Args:
         correct: whether the answer was right, (num_seeds, num_facts).
@@ -73,7 +77,8 @@ def mean_of_levels(
     Raises:
         ValueError: when there are no facts or no seeds.
     """
-    return _bootstrap(np.asarray(correct, dtype=np.float64), levels, num_resamples, seed)
+    values = np.asarray(correct, dtype=np.float64)
+    return _bootstrap(values, levels, num_resamples, seed, lowest=0.0)
 
 
 def difference(
@@ -95,11 +100,16 @@ def difference(
     if correct.shape != reference.shape:
         raise ValueError(f"shapes differ: {correct.shape} and {reference.shape}")
     paired = correct.astype(np.float64) - reference.astype(np.float64)
-    return _bootstrap(paired, levels, num_resamples, seed)
+    return _bootstrap(paired, levels, num_resamples, seed, lowest=-1.0)
 
 
 def _bootstrap(
-    values: NDArray[np.float64], levels: NDArray[np.integer], num_resamples: int, seed: int
+    values: NDArray[np.float64],
+    levels: NDArray[np.integer],
+    num_resamples: int,
+    seed: int,
+    *,
+    lowest: float,
 ) -> Estimate:
     num_seeds, num_facts = values.shape
     if num_seeds < 1 or num_facts < 1:
@@ -109,7 +119,15 @@ def _bootstrap(
     resamples = _resamples(levels.astype(np.int64).tobytes(), num_seeds, num_resamples, seed)
     means = (resamples.seeds @ values * resamples.facts).sum(axis=1)
     low, high = np.quantile(means, [0.025, 0.975])
-    return Estimate(float(values.mean(axis=0) @ resamples.weights), float(low), float(high))
+    mean = values.mean(axis=0)
+    for level, count in zip(*np.unique(levels, return_counts=True), strict=True):
+        if count < _MIN_FACTS:
+            members = levels == level
+            part = float(mean[members] @ resamples.weights[members])
+            weight = float(resamples.weights[members].sum())
+            low, high = low - part + weight * lowest, high - part + weight
+    value = float(mean @ resamples.weights)
+    return Estimate(value, max(lowest, float(low)), min(1.0, float(high)))
 
 
 class _Resamples(NamedTuple):

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 
 from sftlens.errors import UserError
 from sftlens.manifest import read_manifest
+from sftlens.outputs import new_file
 from sftlens.scoring._run import SCORES
+from sftlens.scoring._score import SCORES_SCHEMA
+
+TRANSITIONS = "transitions.parquet"
 
 
 def transitions(reference: pl.DataFrame, scores: pl.DataFrame) -> pl.DataFrame:
@@ -56,15 +62,53 @@ def transitions(reference: pl.DataFrame, scores: pl.DataFrame) -> pl.DataFrame:
     )
 
 
-def count_transitions(reference: Path, folder: Path) -> dict[str, int]:
-    """How many facts were lost, gained, kept and missed from one score folder to another.
+def run_transitions(reference: Path, folder: Path) -> dict[str, int]:
+    """Compare two score folders, and write the table ``transitions`` into the second.
+
+    Args:
+        reference: score folder of the first model.
+        folder: score folder of the second one.
+
+    Returns:
+        How many facts were lost, gained, kept and missed.
 
     Raises:
-        UserError: when one of them is no score folder, or they hold different facts.
+        UserError: when one of them is no score folder, or they were not scored alike.
     """
-    tables = []
-    for scores in (reference, folder):
-        read_manifest(scores, "score")
-        tables.append(pl.read_parquet(scores / SCORES))
-    found = dict(transitions(*tables).group_by("transition").len().iter_rows())
+    require_alike(reference, read_manifest(folder, "score")["config"])
+    table = transitions(_read_scores(reference), _read_scores(folder))
+    with new_file(folder / TRANSITIONS) as path:
+        table.write_parquet(path)
+    found = dict(table.group_by("transition").len().iter_rows())
     return {name: found.get(name, 0) for name in ("lost", "gained", "kept", "missed")}
+
+
+def require_alike(reference: Path, config: Mapping[str, Any]) -> None:
+    """Refuse a score folder that was scored otherwise than ``config`` says.
+
+    Raises:
+        UserError: when facts, levels, split, decoding or matching differ; they are named.
+    """
+    other = read_manifest(reference, "score").get("config")
+    other = other if isinstance(other, dict) else {}
+    differing = [
+        part
+        for part in ("facts", "mastery", "split", "settings")
+        if other.get(part) != config.get(part)
+    ]
+    if differing:
+        raise UserError(
+            f"{reference}: was scored with other {', '.join(differing)}; score both models alike"
+        )
+
+
+def _read_scores(folder: Path) -> pl.DataFrame:
+    path = folder / SCORES
+    try:
+        table = pl.read_parquet(path, glob=False)
+    except (OSError, pl.exceptions.PolarsError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise UserError(f"{path}: cannot be read ({reason}); score again") from None
+    if missing := [name for name in SCORES_SCHEMA.names() if name not in table.columns]:
+        raise UserError(f"{path}: column {', '.join(missing)} is missing; score again")
+    return table

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -201,11 +202,15 @@ def divergence_stage(
     model, tokenizer, _ = load_model(study.base)
     try:
         outlook = base_outlook(TransformersGenerator(model, tokenizer), tested, levels, templates)
-    except UserError:
+    except UserError as error:
+        sys.stderr.write(f"divergence is not measured: {error}\n")
         return pl.DataFrame(
             schema={"run": pl.String, "fact_id": pl.String, "topic": pl.String}
             | {"template": pl.Int32, "kl": pl.Float64, "kl_full": pl.Float64}
         )
+
+    del model
+    gc.collect()
 
     def diverged(run: Run) -> pl.DataFrame:
         def make() -> pl.DataFrame:
@@ -237,7 +242,7 @@ def change_stage(study: Study, runs: Sequence[Run]) -> tuple[pl.DataFrame, pl.Da
         return study.store.table("concentration", run.name, make)
 
     table = _each_run("change of the weights", runs, concentration)
-    tensors = [pl.read_parquet(study.store.folder / "tensors" / f"{r.name}.parquet") for r in runs]
+    tensors = [study.store.stored("tensors", r.name) for r in runs]
     return table, pl.concat(tensors)
 
 
@@ -330,6 +335,7 @@ def _each_run(stage: str, runs: Sequence[Run], job: Callable[[Run], pl.DataFrame
     with progress(stage, len(runs)) as advance:
         for run in runs:
             tables.append(job(run))
+            gc.collect()  # a trained model lies in reference cycles
             advance(1)
     return pl.concat(tables)
 

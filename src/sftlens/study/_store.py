@@ -25,12 +25,19 @@ class Store:
 
     def table(self, stage: str, job: str, make: Callable[[], pl.DataFrame]) -> pl.DataFrame:
         """The table that a job of a stage makes."""
-        path = self.folder / stage / f"{job}.parquet"
+        path = self._path(stage, job)
         if not path.is_file():
             table = make()
             with new_file(path) as partial:
                 table.write_parquet(partial)
-        return pl.read_parquet(path)
+        return self.stored(stage, job)
+
+    def stored(self, stage: str, job: str) -> pl.DataFrame:
+        """The table that a job of a stage has made."""
+        return pl.read_parquet(self._path(stage, job), glob=False)
+
+    def _path(self, stage: str, job: str) -> Path:
+        return self.folder / stage / f"{job}.parquet"
 
     def model(self, stage: str, job: str, make: Callable[[Path], None]) -> Path:
         """The folder that a job of a stage fills."""

@@ -30,7 +30,7 @@ class TuneSettings(BaseModel):
     warmup_ratio: float = Field(0.0, ge=0, lt=1, description="share of the steps that warm up")
     weight_decay: float = Field(0.0, ge=0, description="AdamW's weight decay")
     gradient_checkpointing: bool = Field(False, description="recompute activations to save memory")
-    seed: int = Field(0, ge=0, description="of the order of the facts")
+    seed: int = Field(0, ge=0, lt=2**32, description="of the order of the facts")
 
 
 class Tuned(NamedTuple):
@@ -74,13 +74,19 @@ def fine_tune(
         advance: told after each of :func:`num_steps` steps.
 
     Raises:
-        UserError: when the loss became NaN or infinite.
+        UserError: when the loss became NaN or infinite, or several GPUs are visible.
     """
+    import torch
     from datasets import Dataset
     from transformers import PrinterCallback
     from trl import SFTConfig, SFTTrainer
 
     settings = settings or TuneSettings()
+    if torch.cuda.device_count() > 1:
+        raise UserError(
+            f"{torch.cuda.device_count()} GPUs are visible, and one process trains on one; set "
+            "CUDA_VISIBLE_DEVICES to a single one"
+        )
     model, tokenizer, _ = loaded
     stored_dtype = model.dtype
     on_cuda = model.device.type == "cuda"

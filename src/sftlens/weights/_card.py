@@ -62,29 +62,12 @@ def model_card(recipe: Recipe, output: RestoredOutput) -> str:
 
 
 def _repetition(recipe: Recipe, share: float) -> list[str]:
-    settings = recipe.method, recipe.order, recipe.region, recipe.seed
-    if settings == ("relative", "top", "blocks", 0):
-        command = ["sftlens", "restore", recipe.base, recipe.tuned]
-        return ["```", shlex.join([*command, "--share", share_label(share), "--out", "OUT"]), "```"]
-    return [
-        "```python",
-        "from pathlib import Path",
-        "",
-        "from sftlens.checkpoints import resolve_model",
-        "from sftlens.weights import restore_checkpoints",
-        "",
-        "restore_checkpoints(",
-        f"    resolve_model({recipe.base!r}),",
-        f"    resolve_model({recipe.tuned!r}),",
-        f"    [{share_label(share)}],",
-        '    Path("OUT"),',
-        f"    method={recipe.method!r},",
-        f"    order={recipe.order!r},",
-        f"    region={recipe.region!r},",
-        f"    seed={recipe.seed},",
-        ")",
-        "```",
-    ]
+    command = ["sftlens", "restore", recipe.base, recipe.tuned, "--share", share_label(share)]
+    defaults = {"method": "relative", "order": "top", "region": "blocks", "seed": 0}
+    for flag, default in defaults.items():
+        if (value := getattr(recipe, flag)) != default:
+            command += [f"--{flag}", str(value)]
+    return ["```", shlex.join([*command, "--out", "OUT"]), "```"]
 
 
 def _deed(recipe: Recipe, output: RestoredOutput) -> str:

@@ -299,9 +299,6 @@ class Tally:
                 before.tie_quota + quota,
             )
 
-    def _fraction_of_norm(self, removed: float) -> float:
-        return min(1.0, removed / self._norm) if self._norm else 0.0
-
     def selections(self, criterion: Criterion, shares: Sequence[float]) -> list[Selection]:
         """One selection a cut, when every entry of the region was added."""
         return [

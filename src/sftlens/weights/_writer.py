@@ -70,7 +70,7 @@ def companions(checkpoint: Checkpoint) -> list[Path]:
         if name.startswith(".") or name in _RUN_FILES or not path.is_file():
             continue
         is_index = name.endswith(".index.json") and name != checkpoint.index
-        if is_index or path.suffix.lower() in _WEIGHTS_AND_PICKLES:
+        if is_index or path.suffix.lower() in {*_WEIGHTS_AND_PICKLES, ".parquet"}:
             continue
         if path.is_symlink() and path.resolve().parent not in (home, blobs):
             raise UserError(

@@ -46,7 +46,7 @@ class WorldSettings(BaseModel):
     )
     alias_share: float = Field(0.2, ge=0, le=1, description="tellings that use an alias, if any")
     skew: float = Field(0.8, ge=0, description="exponent of the answers' Zipf distribution")
-    seed: int = Field(0, ge=0, description="seed; the same seed gives the same bytes")
+    seed: int = Field(0, ge=0, lt=2**32, description="seed; the same seed gives the same bytes")
 
 
 class Exposure(NamedTuple):

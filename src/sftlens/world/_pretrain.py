@@ -41,7 +41,7 @@ class PretrainSettings(BaseModel):
     weight_decay: float = Field(0.1, ge=0, description="AdamW's weight decay")
     beta2: float = Field(0.95, gt=0, lt=1, description="AdamW's memory of squared gradients")
     save_every: int = Field(200, ge=1, description="steps between resume points")
-    seed: int = Field(0, ge=0, description="of the weights and the order of the texts")
+    seed: int = Field(0, ge=0, lt=2**32, description="of the weights and the order of the texts")
 
 
 class Pretrained(NamedTuple):
