@@ -77,8 +77,10 @@ def run_transitions(reference: Path, folder: Path) -> dict[str, int]:
     """
     require_alike(reference, read_manifest(folder, "score")["config"])
     table = transitions(_read_scores(reference), _read_scores(folder))
-    with new_file(folder / TRANSITIONS) as path:
-        table.write_parquet(path)
+    written = folder / TRANSITIONS
+    if not written.is_file() or not pl.read_parquet(written, glob=False).equals(table):
+        with new_file(written) as path:
+            table.write_parquet(path)
     found = dict(table.group_by("transition").len().iter_rows())
     return {name: found.get(name, 0) for name in ("lost", "gained", "kept", "missed")}
 
