@@ -72,8 +72,8 @@ def demo_settings(*, quick: bool = False) -> DemoSettings:
     if quick:
         return DemoSettings(
             quick=True,
-            world=WorldSettings(num_facts_in=20, num_facts_out=6, exposures=(0, 2, 8, 16, 24)),
-            pretrain=PretrainSettings(num_epochs=4),
+            world=WorldSettings(num_facts_in=10, num_facts_out=3, exposures=(0, 8, 24, 64)),
+            pretrain=PretrainSettings(num_epochs=5, batch_size=4),
             study=StudySettings(
                 sizes=(8, 16, 32),
                 num_seeds=1,
