@@ -164,6 +164,7 @@ def tune_stage(study: Study, runs: Sequence[Run], levels: Mapping[str, int]) -> 
             )
             settings = study.settings.tune.model_copy(update={"seed": run.seed})
             tuned = fine_tune(load_model(study.base), chosen, folder, settings)
+            gc.collect()  # a trained model lies in reference cycles
             config = {**run._asdict(), "settings": settings.model_dump(mode="json")}
             write_manifest(folder, stage="tune", config=config, result=tuned._asdict())
 
@@ -335,7 +336,6 @@ def _each_run(stage: str, runs: Sequence[Run], job: Callable[[Run], pl.DataFrame
     with progress(stage, len(runs)) as advance:
         for run in runs:
             tables.append(job(run))
-            gc.collect()  # a trained model lies in reference cycles
             advance(1)
     return pl.concat(tables)
 
