@@ -300,7 +300,7 @@ def test_ctrl_c(sftlens: Call, inputs: Inputs, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr("sftlens.scoring._run.read_facts", interrupt)
     call = sftlens(*inputs.command("score"))
     assert (call.code, call.out) == (130, "")
-    assert call.err == "interrupted; the same command goes on from here\n"
+    assert call.err == "interrupted; the same command goes on from what was finished\n"
 
 
 def test_our_own_bugs_are_no_refusals(inputs: Inputs, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from pathlib import Path
 
 import polars as pl
@@ -139,3 +141,18 @@ def test_a_finished_folder_is_left_as_it_is(
     with pytest.raises(UserError, match="holds something already"):
         run_divergence(str(base), str(base), str(asked), mastery_folder, folder)
     assert {path.name: path.stat().st_mtime_ns for path in folder.iterdir()} == before
+
+
+def test_another_tokenizer_is_refused(
+    base: Path, tuned: Path, asked: Path, mastery_folder: Path, tmp_path: Path
+) -> None:
+    other = tmp_path / "other"
+    shutil.copytree(tuned, other)
+    tokenizer = json.loads((other / "tokenizer.json").read_text())
+    vocabulary = tokenizer["model"]["vocab"]
+    vocabulary["a"], vocabulary["b"] = vocabulary["b"], vocabulary["a"]
+    (other / "tokenizer.json").write_text(json.dumps(tokenizer))
+    out = tmp_path / "out"
+    with pytest.raises(UserError, match="its tokenizer is another than the base's"):
+        run_divergence(str(base), str(other), str(asked), mastery_folder, out)
+    assert not out.exists()

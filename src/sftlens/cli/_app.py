@@ -98,7 +98,7 @@ def main() -> NoReturn:
     except UserError as error:
         _refuse(str(error))
     except KeyboardInterrupt:
-        sys.stderr.write("interrupted; the same command goes on from here\n")
+        sys.stderr.write("interrupted; the same command goes on from what was finished\n")
         sys.exit(130)
     except OSError as error:
         remedy = _USERS_ERRNOS.get(error.errno or 0)
@@ -107,7 +107,7 @@ def main() -> NoReturn:
         _refuse(f"{error.filename or 'writing'}: {error.strerror}; {remedy}")
     except Exception as error:
         if type(error).__name__ == "Abort":
-            sys.stderr.write("interrupted; the same command goes on from here\n")
+            sys.stderr.write("interrupted; the same command goes on from what was finished\n")
             sys.exit(130)
         usage = getattr(error, "format_message", None)
         if usage is None:

@@ -11,6 +11,7 @@ import polars as pl
 
 from sftlens.checkpoints import model_identity, resolve_model
 from sftlens.divergence._divergence import base_outlook, best_templates, divergence
+from sftlens.errors import UserError
 from sftlens.facts import facts_hash, facts_table, read_facts
 from sftlens.generation import TransformersGenerator, load_model
 from sftlens.manifest import finished_result, write_manifest
@@ -86,7 +87,14 @@ def run_divergence(
         del model
         gc.collect()
         advance(1)
+        vocabulary = tokenizer.get_vocab()
         model, tokenizer, _ = load_model(tuned_folder)
+        tuned_vocabulary = tokenizer.get_vocab()
+        if any(tuned_vocabulary.get(token) != place for token, place in vocabulary.items()):
+            raise UserError(
+                f"{tuned}: its tokenizer is another than the base's, so their tokens cannot be "
+                "compared; give a model tuned from this base"
+            )
         table = divergence(TransformersGenerator(model, tokenizer), outlook)
         advance(1)
         facts_table(outlook.facts).write_parquet(work / FACTS)
