@@ -168,8 +168,8 @@ HEADER = b"topic,subject,question,answers\n"
         ("facts.csv", HEADER + b'P19,A,A?,"[""B"""\n', "line 2: answers .* no JSON list"),
         ("facts.csv", HEADER + b'P19,A,A?,"B\n', "line 2: is no CSV"),
         ("facts.csv", HEADER + b"P19,A,A?,\xff\n", "is not UTF-8"),
-        ("facts.parquet", b"", "is no readable Parquet file"),
-        ("facts.parquet", b"PAR1 and so on PAR1", "is no readable Parquet file"),
+        ("facts.parquet", b"", "cannot be read as Parquet"),
+        ("facts.parquet", b"PAR1 and so on PAR1", "cannot be read as Parquet"),
         ("facts.txt", GOOD, "is none of .jsonl, .csv, .parquet"),
     ],
 )
@@ -195,7 +195,7 @@ def test_refused_parquet_tables(tmp_path: Path) -> None:
             read_facts(path)
     whole = write_parquet(path, [ROW, OTHER]).read_bytes()
     path.write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(UserError, match="is no readable Parquet file"):
+    with pytest.raises(UserError, match="cannot be read as Parquet"):
         read_facts(path)
 
 

@@ -10,12 +10,11 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import polars as pl
-
 from sftlens.errors import UserError
 from sftlens.facts._fact import DOMAINS, SPLITS, Fact
 from sftlens.facts._matching import fold
 from sftlens.facts._topics import builtin_topics
+from sftlens.tables import read_table
 
 WORLD_FACTS = "facts.parquet"
 """The facts of a world folder."""
@@ -132,11 +131,7 @@ def _csv_answers(cell: str, where: str) -> Any:
 
 
 def _parquet_rows(path: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    try:
-        table = pl.read_parquet(path, glob=False)
-    except (pl.exceptions.PolarsError, OSError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise UserError(f"{path}: is no readable Parquet file ({reason}); write it again") from None
+    table = read_table(path, remedy="write it again")
     _require_columns(dict.fromkeys(table.columns), str(path))
     for number, row in enumerate(table.iter_rows(named=True), start=1):
         yield f"row {number}", row

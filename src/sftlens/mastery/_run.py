@@ -16,6 +16,7 @@ from sftlens.manifest import content_key, finished_result, read_manifest, write_
 from sftlens.mastery._probe import MASTERY_SCHEMA, ProbeSettings, level_sizes, probe
 from sftlens.outputs import new_folder, work_folder
 from sftlens.progress import progress
+from sftlens.tables import read_table
 
 COMPLETIONS = "completions.parquet"
 MASTERY = "mastery.parquet"
@@ -122,13 +123,13 @@ class Mastery(NamedTuple):
         Raises:
             UserError: when the folder lost its table.
         """
-        return _read_table(self.folder / COMPLETIONS)
+        return read_table(self.folder / COMPLETIONS, remedy="probe again")
 
     def require_base(self, identity: Mapping[str, str]) -> None:
         """Refuse a base model other than the one that was probed.
 
         Raises:
-            UserError: when the weights differ.
+            UserError: when weights, configuration or tokenizer differ.
         """
         if any(identity[part] != self.base.get(part) for part in ("weights", "files")):
             raise UserError(
@@ -144,19 +145,8 @@ def read_mastery(folder: Path) -> Mastery:
         UserError: when it is none, or its table is damaged.
     """
     content = read_manifest(folder, "probe")
-    table = _read_table(folder / MASTERY)
-    missing = [column for column in MASTERY_SCHEMA.names() if column not in table.columns]
-    if missing:
-        raise UserError(f"{folder / MASTERY}: column {', '.join(missing)} is missing; probe again")
+    table = read_table(folder / MASTERY, remedy="probe again", columns=MASTERY_SCHEMA.names())
     base = content["config"].get("base") if isinstance(content.get("config"), dict) else None
     if not isinstance(base, dict):
         raise UserError(f"{folder}: its manifest does not name the base model; probe again")
     return Mastery(folder, table, base, str(content.get("config_key")))
-
-
-def _read_table(path: Path) -> pl.DataFrame:
-    try:
-        return pl.read_parquet(path, glob=False)
-    except (OSError, pl.exceptions.PolarsError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise UserError(f"{path}: cannot be read ({reason}); probe again") from None

@@ -12,6 +12,7 @@ import polars as pl
 from sftlens.errors import UserError
 from sftlens.manifest import read_manifest
 from sftlens.scoring import NUM_LEVELS
+from sftlens.tables import read_table
 
 STAGE = "study"
 
@@ -143,11 +144,7 @@ def _read(run: Path, name: str) -> pl.DataFrame | None:
         if name in _OPTIONAL:
             return None
         raise UserError(f"{run}: holds no table {path.name}; run the study to its end first")
-    try:
-        frame = pl.read_parquet(path, glob=False)
-    except (pl.exceptions.PolarsError, OSError) as error:
-        reason = str(error).splitlines()[0]
-        raise UserError(f"{path}: cannot be read as Parquet ({reason}); run it again") from None
+    frame = read_table(path, remedy="run the study again")
     types = {column.removesuffix("?"): kind for column, kind in _SCHEMAS[name].items()}
     if missing := [column for column in types if column not in frame.columns]:
         raise UserError(

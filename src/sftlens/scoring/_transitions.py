@@ -13,6 +13,7 @@ from sftlens.manifest import read_manifest
 from sftlens.outputs import new_file
 from sftlens.scoring._run import SCORES
 from sftlens.scoring._score import SCORES_SCHEMA
+from sftlens.tables import read_table
 
 TRANSITIONS = "transitions.parquet"
 
@@ -105,12 +106,4 @@ def require_alike(reference: Path, config: Mapping[str, Any]) -> None:
 
 
 def _read_scores(folder: Path) -> pl.DataFrame:
-    path = folder / SCORES
-    try:
-        table = pl.read_parquet(path, glob=False)
-    except (OSError, pl.exceptions.PolarsError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise UserError(f"{path}: cannot be read ({reason}); score again") from None
-    if missing := [name for name in SCORES_SCHEMA.names() if name not in table.columns]:
-        raise UserError(f"{path}: column {', '.join(missing)} is missing; score again")
-    return table
+    return read_table(folder / SCORES, remedy="score again", columns=SCORES_SCHEMA.names())
