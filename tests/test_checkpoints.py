@@ -16,14 +16,16 @@ from hypothesis import strategies as st
 from safetensors.numpy import load, save
 
 from sftlens.checkpoints import (
-    DTYPE_BYTES,
+    is_adapter,
     model_identity,
     model_name,
+    open_adapter,
     open_checkpoint,
     resolve_model,
     weights_hash,
 )
 from sftlens.errors import UserError
+from sftlens.headers import DTYPE_BYTES
 
 SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
 
@@ -256,11 +258,43 @@ def test_a_folder_that_is_no_model(tmp_path: Path) -> None:
             read(tmp_path)
 
 
-def test_an_adapter_is_told_from_a_model(tmp_path: Path) -> None:
+def test_an_adapter_is_taken_where_one_may_be(tmp_path: Path) -> None:
     (tmp_path / "adapter_config.json").write_text("{}")
-    (tmp_path / "adapter_model.safetensors").write_bytes(save(tensors("a")))
-    with pytest.raises(UserError, match=r"PEFT adapter.*merge_and_unload"):
-        resolve_model(tmp_path)
+    (tmp_path / "adapter_model.safetensors").write_bytes(save(tensors("b", "a")))
+    assert is_adapter(tmp_path)
+    assert resolve_model(tmp_path, adapter=True) == tmp_path
+    assert list(open_adapter(tmp_path).tensors) == ["a", "b"]
+    for read in (resolve_model, open_checkpoint):
+        with pytest.raises(UserError, match=r"PEFT adapter.*sftlens restore.*merge_and_unload"):
+            read(tmp_path)
+
+
+def test_a_merged_model_beside_its_adapter_is_a_model(folder: Path) -> None:
+    (folder / "adapter_config.json").write_text("{}")
+    (folder / "adapter_model.safetensors").write_bytes(save(tensors("a")))
+    single(folder, save(tensors("b")))
+    assert not is_adapter(folder)
+    assert resolve_model(folder) == resolve_model(folder, adapter=True) == folder
+
+
+def test_where_an_adapter_may_be_a_model_may(folder: Path) -> None:
+    with pytest.raises(UserError, match="no safetensors weights"):
+        resolve_model(folder, adapter=True)
+    with pytest.raises(UserError, match=r"no PEFT adapter.*adapter_config\.json"):
+        open_adapter(folder)
+    assert resolve_model(single(folder, save(tensors("a"))), adapter=True) == folder
+
+
+def test_an_adapter_without_weights(tmp_path: Path) -> None:
+    (tmp_path / "adapter_config.json").write_text("{}")
+    with pytest.raises(UserError, match="no adapter weights"):
+        resolve_model(tmp_path, adapter=True)
+    (tmp_path / "adapter_model.bin").write_bytes(b"pickle")
+    with pytest.raises(UserError, match=r"pickled adapter weights only.*save_file"):
+        resolve_model(tmp_path, adapter=True)
+    (tmp_path / "adapter_model.safetensors").write_bytes(save(tensors("a"))[:20])
+    with pytest.raises(UserError, match=r"adapter_model\.safetensors: is truncated"):
+        open_adapter(tmp_path)
 
 
 @pytest.mark.parametrize("name", ["pytorch_model.bin", "model.pt", "consolidated.00.pth"])
@@ -310,6 +344,15 @@ def test_a_hub_model_by_its_commit(hub_cache: Path) -> None:
     assert resolve_model(f"org/name@{hub_cache.name}") == hub_cache
 
 
+def test_a_hub_adapter_from_the_cache(hub_cache: Path) -> None:
+    for path in (hub_cache / "config.json", hub_cache / SINGLE):
+        path.rename(path.with_name(f"adapter_{path.name}"))
+    assert resolve_model("org/name", adapter=True) == hub_cache
+    assert model_name(hub_cache) == f"org/name@{hub_cache.name}"
+    with pytest.raises(UserError, match="org/name: is a PEFT adapter"):
+        resolve_model("org/name")
+
+
 @pytest.mark.parametrize("source", ["org/other", "org/name@v3", "gpt3"])
 def test_a_hub_model_that_cannot_be_reached(hub_cache: Path, source: str) -> None:
     with pytest.raises(UserError, match="no model of this id can be reached") as caught:
@@ -334,6 +377,8 @@ def test_only_safe_files_are_fetched(monkeypatch: pytest.MonkeyPatch, folder: Pa
     wanted = ["config.json", "tokenizer.json", SINGLE, INDEX, "model-00001-of-00002.safetensors"]
     wanted += ["tokenizer.model", "chat_template.jinja", "generation_config.json", "merges.txt"]
     left = ["pytorch_model.bin", "optimizer.pt", "modeling_x.py", "onnx/model.safetensors"]
+    wanted += ["adapter_config.json", "adapter_model.safetensors"]
+    left += ["adapter_model.bin", "checkpoint-5/adapter_model.safetensors", "training_args.bin"]
     left += ["consolidated.safetensors", "model.gguf", "original/tokenizer.model", "flax.msgpack"]
     found = filter_repo_objects(
         [*wanted, *left],

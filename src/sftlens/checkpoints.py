@@ -1,56 +1,29 @@
-"""Model folders: where a model's files lie, and what its safetensors files hold.
-
-Nothing here reads a weight: the headers tell names, storage types, shapes and places, and all of
-it is checked before anything is read by it.
-"""
+"""Model folders: where a model's files lie, what its weight files hold, and what identifies it."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-import math
+import os
 import re
 from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-from sftlens.errors import UserError
+from sftlens.errors import UserError, first_line
+from sftlens.headers import TensorInfo, read_header
 from sftlens.manifest import file_hash
 
 CONFIG = "config.json"
 SINGLE_FILE = "model.safetensors"
 INDEX_FILE = "model.safetensors.index.json"
-
-DTYPE_BYTES = {
-    "BOOL": 1,
-    "U8": 1,
-    "I8": 1,
-    "F8_E4M3": 1,
-    "F8_E5M2": 1,
-    "F8_E8M0": 1,
-    "I16": 2,
-    "U16": 2,
-    "F16": 2,
-    "BF16": 2,
-    "I32": 4,
-    "U32": 4,
-    "F32": 4,
-    "I64": 8,
-    "U64": 8,
-    "F64": 8,
-    "C64": 8,
-}
-"""Bytes per entry of each storage type, by its name in a safetensors header."""
-
-_MAX_HEADER_BYTES = 100_000_000  # the limit of the safetensors library itself
-_PICKLED = ("*.bin", "*.pt", "*.pth", "*.ckpt")
-_HUB_ID = re.compile(r"(?!.*(?:--|\.\.))[\w.-]+(?:/[\w.-]+)?", re.ASCII)
-_HUB_FILES = [
-    "config.json",
-    "generation_config.json",
-    "adapter_config.json",
-    "chat_template*",
+ADAPTER_CONFIG = "adapter_config.json"
+ADAPTER_FILE = "adapter_model.safetensors"
+GENERATION_CONFIG = "generation_config.json"
+TEMPLATE_FILES = ("chat_template*",)
+TOKENIZER_FILES = (
     "tokenizer*",
     "vocab*",
     "merges.txt",
@@ -58,30 +31,26 @@ _HUB_FILES = [
     "added_tokens.json",
     "*.tiktoken",
     "*.model",
+)
+
+MERGE = "PeftModel.from_pretrained(base, adapter).merge_and_unload().save_pretrained(folder)"
+"""How a person merges an adapter into its base: ``base`` is a loaded model."""
+
+_MAX_HASHED_AT_ONCE = 8
+_PICKLED = ("*.bin", "*.pt", "*.pth", "*.ckpt")
+_HUB_ID = re.compile(r"(?!.*(?:--|\.\.))[\w.-]+(?:/[\w.-]+)?", re.ASCII)
+_HUB_FILES = [
+    CONFIG,
+    GENERATION_CONFIG,
+    ADAPTER_CONFIG,
+    *TEMPLATE_FILES,
+    *TOKENIZER_FILES,
     "*.safetensors",
     "*.safetensors.index.json",
 ]
 _BEHAVIOUR_FILES = [name for name in _HUB_FILES if "safetensors" not in name]
+_ADAPTER_PICKLE = "adapter_model.bin"
 _HUB_LEFT_OUT = ["*/*", "consolidated*"]
-
-
-class TensorInfo(NamedTuple):
-    """Where one stored tensor lies.
-
-    ``begin`` and ``end`` are byte offsets within the file ``file``; ``dtype`` is the name of the
-    storage type in the safetensors header, such as ``BF16``.
-    """
-
-    file: str
-    dtype: str
-    shape: tuple[int, ...]
-    begin: int
-    end: int
-
-    @property
-    def num_entries(self) -> int:
-        """How many numbers the tensor holds."""
-        return math.prod(self.shape)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,7 +66,7 @@ class Checkpoint:
     """Name of the file that maps tensors to shards, where there is one."""
 
 
-def resolve_model(source: str | Path) -> Path:
+def resolve_model(source: str | Path, *, adapter: bool = False) -> Path:
     """The folder of a model that a user named.
 
     Args:
@@ -105,18 +74,27 @@ def resolve_model(source: str | Path) -> Path:
             or ``name`` with an optional ``@revision``. A local folder comes first. Of a hub model
             the configuration, tokenizer, chat template and safetensors files are fetched, or taken
             from the hub's cache; pickled weights never.
+        adapter: whether the folder may also be a PEFT adapter (see :func:`is_adapter`).
 
     Raises:
         UserError: when there is no such folder and no reachable hub model, and when the folder is
-            no model folder, a PEFT adapter, or holds pickled weights only.
+            no model folder, a PEFT adapter where none may be, or holds pickled weights only.
     """
     path = Path(source).expanduser()
     if path.is_file():
         raise UserError(f"{source}: is a file; give the model folder that holds it")
     if not path.is_dir():
         path = _fetch(source)
-    _require_model(path, str(source))
+    if adapter and is_adapter(path):
+        _require_adapter(path, str(source))
+    else:
+        _require_model(path, str(source))
     return path
+
+
+def is_adapter(folder: Path) -> bool:
+    """Whether a folder holds a PEFT adapter and not the weights of a model."""
+    return (folder / ADAPTER_CONFIG).is_file() and not _has_weights(folder)
 
 
 def model_name(folder: Path) -> str:
@@ -147,7 +125,7 @@ def open_checkpoint(folder: Path) -> Checkpoint:
         files = tuple(sorted(set(weight_map.values())))
     tensors: dict[str, TensorInfo] = {}
     for file in files:
-        for name, info in _read_header(folder / file).items():
+        for name, info in read_header(folder / file).items():
             if name in tensors:
                 raise UserError(
                     f"{folder / file}: holds tensor {name!r}, and so does {tensors[name].file}; "
@@ -165,16 +143,36 @@ def open_checkpoint(folder: Path) -> Checkpoint:
     )
 
 
+def open_adapter(folder: Path) -> Checkpoint:
+    """Read and check the header of a PEFT adapter's weights, ``adapter_model.safetensors``.
+
+    Raises:
+        UserError: when the folder holds no adapter, pickled weights only, or a broken file.
+    """
+    _require_adapter(folder, str(folder))
+    tensors = read_header(folder / ADAPTER_FILE)
+    return Checkpoint(
+        folder=folder, files=(ADAPTER_FILE,), tensors=dict(sorted(tensors.items())), index=None
+    )
+
+
 def weights_hash(checkpoint: Checkpoint) -> str:
     """SHA-256 over the weight files, in hexadecimal.
 
     The hash of the lines ``sha256sum`` prints for the files in plain string order, so that
     ``sha256sum *.safetensors | sha256sum`` within the folder gives it again.
     """
-    digest = hashlib.sha256()
-    for file in checkpoint.files:
-        digest.update(f"{file_hash(checkpoint.folder / file)}  {file}\n".encode())
-    return digest.hexdigest()
+    return _files_hash(checkpoint.folder / file for file in checkpoint.files)
+
+
+def _files_hash(paths: Iterable[Path]) -> str:
+    paths = list(paths)
+    # Hashing lets go of the interpreter, so that threads make use of several cores.
+    num_threads = min(_MAX_HASHED_AT_ONCE, os.cpu_count() or 1)
+    with ThreadPoolExecutor(num_threads) as pool:
+        hashes = list(pool.map(file_hash, paths))
+    lines = (f"{found}  {path.name}\n" for found, path in zip(hashes, paths, strict=True))
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -186,7 +184,7 @@ def read_json(path: Path) -> dict[str, Any]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
-        raise UserError(f"{path}: cannot be read as JSON ({_first_line(error)})") from None
+        raise UserError(f"{path}: cannot be read as JSON ({first_line(error)})") from None
     if not isinstance(content, dict):
         raise UserError(f"{path}: holds no JSON object; fetch or save the model again")
     return content
@@ -204,7 +202,7 @@ def _fetch(source: str | Path) -> Path:
         except Exception as error:
             # The hub's client raises those of several HTTP libraries; all are about what was
             # named. Not every version of it falls back on a cached commit by itself.
-            failures.append(_first_line(error))
+            failures.append(first_line(error))
     raise UserError(
         f"{text}: no such folder, and no model of this id can be reached on the hub "
         f"({failures[0]}); check the spelling, the network and your access"
@@ -224,15 +222,14 @@ def _snapshot(name: str, revision: str | None, cached: bool) -> str:
 
 
 def _require_model(folder: Path, called: str) -> None:
-    has_weights = (folder / SINGLE_FILE).is_file() or (folder / INDEX_FILE).is_file()
-    if (folder / "adapter_config.json").is_file() and not has_weights:
+    if is_adapter(folder):
         raise UserError(
-            f"{called}: is a PEFT adapter; merge it into its base first with peft: "
-            "PeftModel.from_pretrained(base, adapter).merge_and_unload().save_pretrained(folder)"
+            f"{called}: is a PEFT adapter, which only `sftlens diff` and `sftlens restore` take, "
+            f"as TUNED; merge it into its base first with peft: {MERGE}"
         )
     if not (folder / CONFIG).is_file():
         raise UserError(f"{called}: is no model folder, since it holds no {CONFIG}")
-    if has_weights:
+    if _has_weights(folder):
         return
     pickled = sorted(path.name for pattern in _PICKLED for path in folder.glob(pattern))
     convert = (
@@ -247,6 +244,28 @@ def _require_model(folder: Path, called: str) -> None:
     raise UserError(
         f"{called}: holds no safetensors weights ({SINGLE_FILE} or {INDEX_FILE}); "
         f"if only pickled ones are published, convert them: {convert}"
+    )
+
+
+def _has_weights(folder: Path) -> bool:
+    return (folder / SINGLE_FILE).is_file() or (folder / INDEX_FILE).is_file()
+
+
+def _require_adapter(folder: Path, called: str) -> None:
+    if not (folder / ADAPTER_CONFIG).is_file():
+        raise UserError(f"{called}: is no PEFT adapter, since it holds no {ADAPTER_CONFIG}")
+    if (folder / ADAPTER_FILE).is_file():
+        return
+    if (folder / _ADAPTER_PICKLE).is_file():
+        raise UserError(
+            f"{called}: holds pickled adapter weights only ({_ADAPTER_PICKLE}), which can run code "
+            'when read; convert them: python -c "import torch; '
+            "from safetensors.torch import save_file; "
+            f"t = torch.load('{folder / _ADAPTER_PICKLE}', map_location='cpu', weights_only=True); "
+            f"save_file({{k: v.contiguous() for k, v in t.items()}}, '{folder / ADAPTER_FILE}')\""
+        )
+    raise UserError(
+        f"{called}: holds no adapter weights ({ADAPTER_FILE}); fetch or save the adapter again"
     )
 
 
@@ -277,91 +296,6 @@ def _is_plain_file_name(file: object) -> bool:
     )
 
 
-def _read_header(path: Path) -> dict[str, TensorInfo]:
-    again = "fetch or save the model again"
-    try:
-        size = path.stat().st_size
-        with path.open("rb") as file:
-            length = int.from_bytes(file.read(8), "little")
-            if size < 8 or length > min(size - 8, _MAX_HEADER_BYTES):
-                raise UserError(
-                    f"{path}: is truncated or no safetensors file (a header of {length} bytes "
-                    f"in a file of {size}); {again}"
-                )
-            raw = file.read(length)
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read ({_first_line(error)})") from None
-    try:
-        header = json.loads(raw.decode("utf-8"), object_pairs_hook=_without_repeats)
-    except (ValueError, RecursionError) as error:
-        raise UserError(f"{path}: has a broken header ({_first_line(error)}); {again}") from None
-    if not isinstance(header, dict):
-        raise UserError(f"{path}: has a broken header (no JSON object); {again}")
-    metadata = header.pop("__metadata__", {})
-    if not isinstance(metadata, dict):
-        raise UserError(f"{path}: has a broken header (__metadata__ is no object); {again}")
-    tensors = {name: _tensor_info(path, name, entry, 8 + length) for name, entry in header.items()}
-    _require_gapless(path, tensors, 8 + length, size)
-    return tensors
-
-
-def _without_repeats(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
-    content: dict[str, Any] = {}
-    for name, value in pairs:
-        if name in content:
-            raise ValueError(f"{name!r} stands in it twice")
-        content[name] = value
-    return content
-
-
-def _tensor_info(path: Path, name: str, entry: object, start: int) -> TensorInfo:
-    match entry:
-        case {"dtype": str(dtype), "shape": list(shape), "data_offsets": [begin, end]}:
-            if all(type(number) is int and number >= 0 for number in (*shape, begin, end)):
-                fault = _size_mismatch(dtype, shape, end - begin)
-                if fault is None:
-                    return TensorInfo(path.name, dtype, tuple(shape), start + begin, start + end)
-                raise UserError(f"{path}: tensor {name!r} {fault}")
-    raise UserError(f"{path}: the header's entry of tensor {name!r} is broken: {_short(entry)}")
-
-
-def _size_mismatch(dtype: str, shape: list[int], num_bytes: int) -> str | None:
-    if dtype not in DTYPE_BYTES:
-        return f"has storage type {dtype}, which is not supported; save the model in BF16 or F32"
-    expected = math.prod(shape) * DTYPE_BYTES[dtype]
-    if num_bytes != expected:
-        return f"of shape {shape} in {dtype} takes {expected} bytes, its offsets span {num_bytes}"
-    return None
-
-
-def _require_gapless(path: Path, tensors: dict[str, TensorInfo], start: int, size: int) -> None:
-    place = start
-    before = "the header"
-    for name, info in sorted(tensors.items(), key=lambda item: (item[1].begin, item[1].end)):
-        if info.begin != place:
-            fault = "overlap" if info.begin < place else "leave a gap"
-            raise UserError(
-                f"{path}: tensor {name!r} and {before} {fault}; fetch or save the model again"
-            )
-        place, before = info.end, f"tensor {name!r}"
-    if place != size:
-        fault = "is truncated" if place > size else "is longer than its header says"
-        raise UserError(
-            f"{path}: {fault} ({size} bytes instead of {place}; {before} ends there); "
-            "fetch the file again"
-        )
-
-
-def _first_line(error: BaseException) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0] if lines else type(error).__name__
-
-
-def _short(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= 80 else text[:77] + "..."
-
-
 def model_identity(folder: Path) -> dict[str, str]:
     """What a manifest says of a model.
 
@@ -369,12 +303,34 @@ def model_identity(folder: Path) -> dict[str, str]:
         Its ``name``; the hash of its ``weights``; and that of its ``files``, everything else that
         decides what it answers: configuration, generation configuration, tokenizer.
     """
-    digest = hashlib.sha256()
-    for path in sorted(folder.iterdir()):
-        if any(path.match(pattern) for pattern in _BEHAVIOUR_FILES) and path.is_file():
-            digest.update(f"{file_hash(path)}  {path.name}\n".encode())
     return {
         "name": model_name(folder),
         "weights": weights_hash(open_checkpoint(folder)),
-        "files": digest.hexdigest(),
+        "files": _behaviour_hash(folder.iterdir()),
     }
+
+
+def adapter_identity(folder: Path, companions: Iterable[Path]) -> dict[str, str]:
+    """What a manifest says of a PEFT adapter, beside the identity of the base it is merged into.
+
+    Args:
+        folder: the adapter's folder.
+        companions: the files that stand beside the weights once it is merged.
+
+    Returns:
+        As :func:`model_identity`; ``weights`` is the hash of the adapter's configuration and
+        weights, as ``sha256sum adapter_config.json adapter_model.safetensors | sha256sum`` gives.
+    """
+    return {
+        "name": model_name(folder),
+        "weights": _files_hash([folder / ADAPTER_CONFIG, folder / ADAPTER_FILE]),
+        "files": _behaviour_hash(companions),
+    }
+
+
+def _behaviour_hash(paths: Iterable[Path]) -> str:
+    return _files_hash(
+        path
+        for path in sorted(paths, key=lambda path: path.name)
+        if any(path.match(pattern) for pattern in _BEHAVIOUR_FILES) and path.is_file()
+    )

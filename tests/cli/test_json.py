@@ -180,6 +180,19 @@ def test_restore(
         assert (Path(output["path"]) / "model.safetensors").is_file()
 
 
+def test_restore_without_writing(sftlens: Call, base: Path, tuned: Path, tmp_path: Path) -> None:
+    call = ("restore", base, tuned, "--share", 10, "--layers", "0-1", "--region", "mlp")
+    told = sftlens(*call, "--dry-run", "--json").json
+    assert not list(tmp_path.iterdir())
+    [output] = sftlens(*call, "--out", tmp_path / "out", "--json").json["outputs"]
+    assert told["outputs"] == [{**output, "path": None}]
+    assert [row["layer"] for row in told["layers"]] == [0, 1]
+    assert all(row["module"].startswith("mlp.") for row in told["modules"])
+    assert sum(row["restored_10"] for row in told["layers"]) == pytest.approx(1)
+    assert told["num_bytes"] > (tmp_path / "out" / "model.safetensors").stat().st_size
+    assert "--out" in sftlens(*call).refusal
+
+
 def test_demo_and_report(sftlens: Call, demo_run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sftlens.study.demo_settings", lambda quick: DEMO)
     found = run_twice(sftlens, demo_run, "demo", "--quick")

@@ -17,7 +17,7 @@ from sftlens.cli import app
 OPTIONS = {
     "": "--version",
     "demo": "--out --quick --json",
-    "diff": "BASE TUNED --region --out --json",
+    "diff": "BASE TUNED --region --layers --out --json",
     "divergence": "BASE TUNED FACTS --mastery --out --json",
     "facts": "FACTS --aliases --out --json",
     "pretrain": ("WORLD --out --preset --num-epochs --batch-size --learning-rate --seed --json"),
@@ -26,7 +26,9 @@ OPTIONS = {
         "--matching --seed --json"
     ),
     "report": "RUN --json",
-    "restore": "BASE TUNED --share --out --method --order --region --seed --json",
+    "restore": (
+        "BASE TUNED --share --out --method --order --region --layers --seed --dry-run --json"
+    ),
     "score": ("MODEL FACTS --mastery --out --split --reference --max-new-tokens --matching --json"),
     "tune": (
         "BASE FACTS --mastery --level --out --size --learning-rate --batch-size --num-epochs "

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from tiny_models import CONFIGS, moved, read_tensors, save_model, tiny_config, write_copy
+from tiny_models import moved, read_tensors, save_model, write_copy
 from transformers import AutoModelForCausalLM
 
 from sftlens.errors import UserError
@@ -17,82 +17,35 @@ from sftlens.weights import open_pair
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     root = tmp_path_factory.mktemp("architectures")
-    return {name: save_model(root / name, name) for name in CONFIGS}
-
-
-def modules_of_layer(folder: Path, kind: str, layer: int | None) -> set[str]:
-    pair = open_pair(folder, folder)
-    roles = [tensor.role for tensor in pair.tensors.values()]
-    return {role.module for role in roles if role.kind == kind and role.layer == layer}
-
-
-LLAMA_BLOCK = {
-    *("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "self_attn.o_proj"),
-    *("mlp.gate_proj", "mlp.up_proj", "mlp.down_proj"),
-}
-ATTENTION = {name for name in LLAMA_BLOCK if name.startswith("self_attn")}
-NORMS = {"input_layernorm", "post_attention_layernorm"}
-BLOCKS = {
-    "gpt2": {"attn.c_attn", "attn.c_proj", "mlp.c_fc", "mlp.c_proj"},
-    "gpt_neox": {
-        *("attention.query_key_value", "attention.dense"),
-        *("mlp.dense_h_to_4h", "mlp.dense_4h_to_h"),
-    },
-    "llama": LLAMA_BLOCK,
-    "qwen3": LLAMA_BLOCK,
-    "gemma2": LLAMA_BLOCK,
-    "mixtral": ATTENTION | {"mlp.gate", "mlp.experts.gate_up_proj", "mlp.experts.down_proj"},
-    "qwen2_moe": ATTENTION
-    | {"mlp.gate", "mlp.experts.gate_up_proj", "mlp.experts.down_proj"}
-    | {f"mlp.shared_expert.{name}_proj" for name in ("gate", "up", "down")}
-    | {"mlp.shared_expert_gate"},
-}
-BLOCK_NORMS = {
-    "gpt2": {"ln_1", "ln_2"},
-    "gpt_neox": NORMS,
-    "llama": NORMS,
-    "qwen3": NORMS | {"self_attn.q_norm", "self_attn.k_norm"},
-    "gemma2": NORMS | {"pre_feedforward_layernorm", "post_feedforward_layernorm"},
-    "mixtral": NORMS,
-    "qwen2_moe": NORMS,
-}
-OTHERS = {
-    "gpt2": {"transformer.wpe", "transformer.ln_f"},
-    "gpt_neox": {"gpt_neox.final_layer_norm"},
-}
-
-
-@pytest.mark.parametrize("name", CONFIGS)
-def test_every_tensor_has_its_place(name: str, folders: dict[str, Path]) -> None:
-    folder = folders[name]
-    for layer in (0, 1):
-        assert modules_of_layer(folder, "block", layer) == BLOCKS[name]
-        assert modules_of_layer(folder, "norm", layer) == BLOCK_NORMS[name]
-    assert modules_of_layer(folder, "other", None) == OTHERS.get(name, {"model.norm"})
-    assert len(modules_of_layer(folder, "embedding", None)) == 1
-
-
-@pytest.mark.parametrize("name", CONFIGS)
-def test_blocks_are_all_parameters_of_the_decoder_blocks_but_norms(
-    name: str, folders: dict[str, Path]
-) -> None:
-    model = AutoModelForCausalLM.from_config(tiny_config(name))
-    stem = {"gpt2": "transformer.h.", "gpt_neox": "gpt_neox.layers."}.get(name, "model.layers.")
-    expected = sum(
-        parameter.numel()
-        for path, parameter in model.named_parameters()
-        if path.startswith(stem) and "norm" not in path and ".ln_" not in path
-    )
-    pair = open_pair(folders[name], folders[name])
-    assert pair.num_parameters("blocks") == expected
-    stored = sum(info.num_entries for info in pair.tuned.tensors.values())
-    assert pair.num_parameters("all") == stored
+    return {name: save_model(root / name, name) for name in ("gpt2", "gpt_neox")}
 
 
 def test_biases_of_linear_layers_are_block_parameters(folders: dict[str, Path]) -> None:
     pair = open_pair(folders["gpt2"], folders["gpt2"])
     role = pair.tensors["transformer.h.1.attn.c_attn.bias"].role
-    assert (role.kind, role.layer, role.module) == ("block", 1, "attn.c_attn")
+    assert (role.kind, role.part, role.layer) == ("block", "attention", 1)
+    assert role.module == "attn.c_attn"
+
+
+def test_what_the_model_renames_has_the_part_of_its_module(tmp_path: Path, base: Path) -> None:
+    names = {f"model.layers.1.{path}": path for path in ("self_attn.new.weight", "mlp.new.weight")}
+
+    def with_new(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        return tensors | {name: torch.ones(3) for name in names}
+
+    folder = write_copy(base, tmp_path / "new", with_new)
+    roles = {name: open_pair(folder, folder).tensors[name].role for name in names}
+    assert [role.part for role in roles.values()] == ["attention", "mlp"]
+    assert [role.module for role in roles.values()] == ["self_attn.new", "mlp.new"]
+
+
+def test_names_that_are_no_paths_are_left_out(tmp_path: Path, base: Path) -> None:
+    odd = {"model.layers.²": torch.ones(1), "model.layers.9.mlp.up_proj.weight": torch.ones(1)}
+    folder = write_copy(base, tmp_path / "odd", lambda tensors: tensors | odd)
+    pair = open_pair(folder, folder)
+    assert {pair.tensors[name].role.kind for name in odd} == {"other"}
+    assert not any(pair.tensors[name].role.used for name in odd)
+    assert pair.num_parameters("blocks") == open_pair(base, base).num_parameters("blocks")
 
 
 def test_a_base_saved_without_the_prefix_is_aligned(

@@ -16,6 +16,7 @@ from tiny_models import (
     naive_order,
     naive_restoration,
     read_tensors,
+    restored_tensors,
     same_bits,
     write_copy,
 )
@@ -24,13 +25,14 @@ from sftlens.errors import UserError
 from sftlens.weights import (
     CheckpointPair,
     Interpolation,
+    Restored,
     Selection,
     matched_interpolation,
     open_pair,
-    restored_tensors,
     select,
 )
-from sftlens.weights._radix import KeyCounts
+from sftlens.weights._kernels import NumpyKernels
+from sftlens.weights._radix import KeyCounts, no_upper
 from sftlens.weights._selection import Marker
 from sftlens.weights._shares import num_of_share, share_label
 
@@ -39,7 +41,7 @@ SHARES = (0, 0.1, 1, 20, 33.3, 60, 99.9, 100)
 
 def masks(pair: CheckpointPair, selection: Selection, size: int = 100) -> dict[str, np.ndarray]:
     return {
-        name: torch.cat([mask for _, mask in selection.masks(pair, name, size)]).numpy()
+        name: np.concatenate([mask for _, mask in selection.masks(pair, name, size)])
         for name in selection.tensors
     }
 
@@ -135,15 +137,15 @@ def test_cuts_of_tied_floats(values: list[float], size: int, data: st.DataObject
     rank = data.draw(st.integers(0, len(values)))
     keys = np.array(values, dtype=np.float32).view(np.int32)
     pieces = [keys[start : start + size] for start in range(0, len(keys), size)]
-    counts = KeyCounts()
+    kernels, upper = NumpyKernels(), no_upper()
     for piece in pieces:
-        counts.count_upper(piece)
-    counts.ask([rank, len(values)])
+        kernels.count_upper(piece, upper)
+    counts = KeyCounts(upper, [rank, len(values)])
     for piece in pieces:
-        counts.count_lower(piece)
+        kernels.count_lower(piece, counts.slots, counts.lower)
     cut = counts.cut(rank)
-    marker = Marker(cut, cut.quota)
-    mask = np.concatenate([marker.mask(piece) for piece in pieces])
+    marker = Marker(cut.key, cut.quota)
+    mask = np.concatenate([marker.mask(kernels, piece) for piece in pieces])
     expected = sorted(range(len(values)), key=lambda place: (-int(keys[place]), place))[:rank]
     assert set(np.flatnonzero(mask)) == set(expected)
     assert cut.num_above + cut.quota == rank
@@ -194,7 +196,8 @@ def test_equal_checkpoints_have_nothing_to_restore(base: Path) -> None:
     assert selection.num_changed == 0
     assert selection.norm_removed == 0
     assert selection.num_ties == selection.num_parameters
-    assert list(restored_tensors(open_pair(base, base), selection)) == []
+    for name, tensor in restored_tensors(open_pair(base, base), Restored(selection)):
+        assert same_bits(tensor, read_tensors(base)[name])
 
 
 @pytest.mark.parametrize("ranking", ["relative", "absolute"])
@@ -207,7 +210,7 @@ def test_restored_tensors_against_the_naive(
     names = [tensor.name for tensor in pair.region("blocks")]
     for selection in select(pair, shares=[1, 20, 75], ranking=ranking):
         expected = naive_restoration(base, tuned, names, ranking, selection.num_restored)
-        found = dict(restored_tensors(pair, selection))
+        found = dict(restored_tensors(pair, Restored(selection)))
         assert set(found) <= set(names)
         for name in names:
             assert same_bits(found.get(name, tuned[name]), expected[name])
@@ -217,10 +220,10 @@ def test_any_restoration_of_a_region_follows_any_other(pair: CheckpointPair) -> 
     resident = read_tensors(pair.tuned.folder)
     few, many = select(pair, shares=[10, 90])
     random = select(pair, shares=[40], ranking="random")[0]
-    for method in (many, random, matched_interpolation(many), few):
+    for method in (Restored(many), Restored(random), matched_interpolation(many), Restored(few)):
         for name, tensor in restored_tensors(pair, method):
             resident[name].copy_(tensor)
-    expected = {**read_tensors(pair.tuned.folder), **dict(restored_tensors(pair, few))}
+    expected = {**read_tensors(pair.tuned.folder), **dict(restored_tensors(pair, Restored(few)))}
     assert all(same_bits(resident[name], expected[name]) for name in resident)
 
 

@@ -13,18 +13,23 @@ from hypothesis import strategies as st
 from tiny_models import read_tensors, write_copy
 
 from sftlens.weights import PAPER_SHARES, CheckpointPair, diff, open_pair
-from sftlens.weights._concentration import Concentration
+from sftlens.weights._concentration import held as held_by
+from sftlens.weights._concentration import total
+from sftlens.weights._kernels import NumpyKernels
+from sftlens.weights._radix import KeyCounts, no_upper
 
 
 def held(values: np.ndarray, ranks: list[int], size: int) -> list[float | None]:
-    pieces = [values[start : start + size] for start in range(0, len(values), size)]
-    concentration = Concentration()
+    keys = values.view(np.int32)
+    pieces = [keys[start : start + size] for start in range(0, len(keys), size)]
+    kernels, upper = NumpyKernels(), no_upper()
     for piece in pieces:
-        concentration.first_pass(piece)
-    concentration.ask(ranks)
+        kernels.count_upper(piece, upper)
+    counts = KeyCounts(upper, ranks)
     for piece in pieces:
-        concentration.second_pass(piece)
-    return [concentration.held(rank) for rank in ranks]
+        kernels.count_lower(piece, counts.slots, counts.lower)
+    assert total(upper) == pytest.approx(values.sum(dtype=np.float64), rel=1e-12)
+    return [held_by(counts, rank) for rank in ranks]
 
 
 def test_concentration_by_hand() -> None:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,18 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
+from sftlens.progress import Advance, silent
+from sftlens.weights import (
+    CheckpointPair,
+    Request,
+    Restoration,
+    RestoredOutput,
+    open_pair,
+    restore_checkpoints,
+)
+from sftlens.weights._kernels import NumpyKernels
+from sftlens.weights._sweep import stored_values
+
 _COMMON = {
     "hidden_size": 16,
     "num_hidden_layers": 2,
@@ -29,24 +42,121 @@ _COMMON = {
     "pad_token_id": None,
 }
 _GROUPED = {**_COMMON, "num_key_value_heads": 1, "head_dim": 8, "intermediate_size": 24}
+_UNGROUPED = {**_GROUPED, "num_key_value_heads": 2}
+_GPT = {"n_embd": 16, "n_layer": 2, "n_head": 2, "vocab_size": 64, "n_positions": 32}
+_EXPERTS = {"moe_intermediate_size": 8, "num_experts_per_tok": 2}
+_SHARED_EXPERTS = {**_EXPERTS, "n_routed_experts": 4, "n_shared_experts": 1}
+_STATE_SPACE = {"hidden_size": 16, "num_hidden_layers": 2, "vocab_size": 64, "state_size": 4}
+_DELTA_NET = {
+    "layer_types": ["linear_attention", "full_attention"],
+    "linear_num_key_heads": 1,
+    "linear_num_value_heads": 2,
+    "linear_key_head_dim": 8,
+    "linear_value_head_dim": 8,
+}
 CONFIGS = {
-    "gpt2": {
-        "model_type": "gpt2",
-        "n_embd": 16,
-        "n_layer": 2,
-        "n_head": 2,
+    "bart": {
+        "d_model": 16,
+        "decoder_layers": 2,
+        "encoder_layers": 2,
+        "decoder_attention_heads": 2,
+        "encoder_attention_heads": 2,
+        "decoder_ffn_dim": 24,
         "vocab_size": 64,
-        "n_positions": 32,
+        "pad_token_id": None,
         "bos_token_id": 0,
         "eos_token_id": 1,
+        "forced_eos_token_id": None,
     },
-    "gpt_neox": {"model_type": "gpt_neox", **_COMMON, "intermediate_size": 24},
-    "llama": {"model_type": "llama", **_COMMON, "intermediate_size": 24},
-    "qwen3": {"model_type": "qwen3", **_GROUPED, "tie_word_embeddings": True},
-    "gemma2": {"model_type": "gemma2", **_GROUPED},
-    "mixtral": {"model_type": "mixtral", **_GROUPED, "num_local_experts": 3},
+    "bloom": _COMMON,
+    "deepseek_v3": {
+        **_UNGROUPED,
+        **_SHARED_EXPERTS,
+        "n_group": 2,
+        "topk_group": 1,
+        "first_k_dense_replace": 1,
+        "q_lora_rank": 8,
+        "kv_lora_rank": 8,
+        "qk_rope_head_dim": 4,
+        "qk_nope_head_dim": 4,
+        "v_head_dim": 4,
+    },
+    "doge": _GROUPED,
+    "falcon": _COMMON,
+    "falcon_h1": {
+        **_GROUPED,
+        "mamba_d_ssm": 16,
+        "mamba_n_heads": 2,
+        "mamba_d_head": 8,
+        "mamba_d_state": 4,
+    },
+    "gemma2": _GROUPED,
+    "gemma3": {
+        "text_config": _GROUPED,
+        "vision_config": {
+            "hidden_size": 16,
+            "num_hidden_layers": 2,
+            "num_attention_heads": 2,
+            "intermediate_size": 24,
+            "image_size": 28,
+            "patch_size": 14,
+        },
+        "mm_tokens_per_image": 4,
+    },
+    "gpt2": {**_GPT, "bos_token_id": 0, "eos_token_id": 1},
+    "gpt_neox": {**_COMMON, "intermediate_size": 24},
+    "gpt_oss": {**_GROUPED, "num_local_experts": 3},
+    "gptj": {**_GPT, "rotary_dim": 4},
+    "granite": _GROUPED,
+    "granitemoe": {**_GROUPED, "num_local_experts": 3},
+    "jamba": {
+        **_GROUPED,
+        "num_experts": 2,
+        "expert_layer_period": 2,
+        "expert_layer_offset": 1,
+        "attn_layer_period": 2,
+        "attn_layer_offset": 1,
+        "mamba_d_state": 4,
+        "mamba_dt_rank": 2,
+    },
+    "jetmoe": {**_GROUPED, "num_local_experts": 2, "kv_channels": 8},
+    "lfm2": {**_UNGROUPED, "layer_types": ["conv", "full_attention"], "block_multiple_of": 8},
+    "lfm2_moe": {
+        **_UNGROUPED,
+        **_EXPERTS,
+        "layer_types": ["conv", "full_attention"],
+        "num_experts": 3,
+        "num_dense_layers": 1,
+    },
+    "llama": {**_COMMON, "intermediate_size": 24},
+    "mamba": _STATE_SPACE,
+    "mamba2": {**_STATE_SPACE, "num_heads": 4, "head_dim": 8, "n_groups": 1},
+    "minimax": {
+        **_GROUPED,
+        "layer_types": ["linear_attention", "full_attention"],
+        "num_local_experts": 2,
+    },
+    "mistral": _GROUPED,
+    "mixtral": {**_GROUPED, "num_local_experts": 3},
+    "nemotron_h": {
+        **_GROUPED,
+        "num_hidden_layers": 4,
+        "layers_block_type": ["mamba", "moe", "attention", "mlp"],
+        "mamba_num_heads": 4,
+        "mamba_head_dim": 8,
+        "ssm_state_size": 4,
+        "n_groups": 1,
+        "n_routed_experts": 2,
+        "n_shared_experts": 1,
+        "moe_intermediate_size": 8,
+        "moe_shared_expert_intermediate_size": 8,
+        "num_experts_per_tok": 1,
+    },
+    "olmo2": _GROUPED,
+    "opt": {**_COMMON, "ffn_dim": 24, "word_embed_proj_dim": 16, "max_position_embeddings": 32},
+    "phi3": _GROUPED,
+    "qwen2": _UNGROUPED,
     "qwen2_moe": {
-        "model_type": "qwen2_moe",
         **_COMMON,
         "num_key_value_heads": 2,
         "intermediate_size": 24,
@@ -54,12 +164,47 @@ CONFIGS = {
         "shared_expert_intermediate_size": 8,
         "num_experts": 3,
     },
+    "qwen3": {**_GROUPED, "tie_word_embeddings": True},
+    "qwen3_moe": {**_GROUPED, **_EXPERTS, "num_experts": 3},
+    "qwen3_next": {
+        **_GROUPED,
+        **_EXPERTS,
+        **_DELTA_NET,
+        "shared_expert_intermediate_size": 8,
+        "num_experts": 3,
+    },
+    "recurrent_gemma": {**_GROUPED, "lru_width": 16, "num_hidden_layers": 3},
+    "rwkv": {
+        "hidden_size": 16,
+        "attention_hidden_size": 16,
+        "num_hidden_layers": 2,
+        "vocab_size": 64,
+    },
+    "xlstm": {
+        "hidden_size": 16,
+        "num_hidden_layers": 2,
+        "num_blocks": 2,
+        "num_heads": 2,
+        "vocab_size": 64,
+    },
+    "zamba2": {
+        **_UNGROUPED,
+        "num_hidden_layers": 3,
+        "layers_block_type": ["mamba", "hybrid", "mamba"],
+        "hybrid_layer_ids": [1],
+        "num_mem_blocks": 1,
+        "mamba_d_state": 4,
+        "mamba_ngroups": 1,
+        "n_mamba_heads": 2,
+        "use_shared_attention_adapter": True,
+        "adapter_rank": 4,
+    },
 }
+"""One configuration a family, by the name that transformers calls its type."""
 
 
 def tiny_config(name: str, **changes: object) -> PretrainedConfig:
-    settings = {**CONFIGS[name], **changes}
-    return AutoConfig.for_model(settings.pop("model_type"), **settings)
+    return AutoConfig.for_model(name, **copy.deepcopy({**CONFIGS[name], **changes}))
 
 
 def save_model(
@@ -178,3 +323,25 @@ def same_bits(first: torch.Tensor, second: torch.Tensor) -> bool:
     return first.dtype == second.dtype and torch.equal(
         first.contiguous().view(torch.uint8), second.contiguous().view(torch.uint8)
     )
+
+
+def restored_tensors(
+    pair: CheckpointPair, restoration: Restoration
+) -> Iterator[tuple[str, torch.Tensor]]:
+    """The region's tensors as a restoration leaves them in memory."""
+    for tensor in pair.region(restoration.region):
+        yield tensor.name, stored_values(pair, NumpyKernels(), tensor, restoration)
+
+
+def write_restored(
+    base: Path,
+    tuned: Path,
+    shares: Sequence[float],
+    out: Path,
+    *,
+    advance: Advance = silent,
+    **words: object,
+) -> list[RestoredOutput]:
+    """Restored models of two folders, by the words of a request."""
+    request = Request(shares=tuple(shares), **words)
+    return restore_checkpoints(open_pair(base, tuned), request, out, advance=advance)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import atexit
 import errno
+import gc
 import json
 import sys
 from collections.abc import Callable, Mapping
@@ -90,6 +92,10 @@ def main() -> NoReturn:
     Exits with 0 when done, with 2 and one line on standard error when the user can mend it, with
     130 on Ctrl-C, and with 1 and a traceback when it is our bug.
     """
+    # Importing torch and transformers makes a million objects that live to the end: looking
+    # through them again and again for garbage, at the end too, took two seconds of every command.
+    gc.set_threshold(100_000, 20, 100)
+    atexit.register(gc.freeze)
     try:
         code = app(standalone_mode=False) or 0
         if code == 130:  # typer's own answer to Ctrl-C

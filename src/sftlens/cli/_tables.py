@@ -14,7 +14,9 @@ def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[obje
     print_line(title)
     table = Table(box=None, pad_edge=False)
     for number, column in enumerate(columns):
-        table.add_column(Text(column), justify="left" if number == 0 else "right")
+        table.add_column(
+            Text(column), justify="left" if number == 0 else "right", no_wrap=number == 0
+        )
     for row in rows:
         table.add_row(*(Text("–" if cell is None else str(cell)) for cell in row))
     Console().print(table)

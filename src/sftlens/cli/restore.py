@@ -1,4 +1,4 @@
-"""sftlens restore: give base values back."""
+"""sftlens restore: take part of an update back."""
 
 from __future__ import annotations
 
@@ -8,61 +8,89 @@ from typing import Annotated, Any, cast
 import typer
 
 from sftlens.cli._app import Json, app, emit
+from sftlens.cli._regions import LayersOption, RegionOption
 from sftlens.cli._tables import percent, print_line, print_table
+from sftlens.cli.diff import print_places
+from sftlens.errors import UserError
 
 
 @app.command()
 def restore(
     base: Annotated[str, typer.Argument(metavar="BASE", help="Base model: folder or hub id.")],
-    tuned: Annotated[str, typer.Argument(metavar="TUNED", help="Tuned model: folder or hub id.")],
-    share: Annotated[
-        list[float], typer.Option(help="Percent of the region to restore; repeat for several.")
+    tuned: Annotated[
+        str, typer.Argument(metavar="TUNED", help="Tuned model or LoRA adapter: folder or hub id.")
     ],
-    out: Annotated[Path, typer.Option(help="The model folder, or the folder of several.")],
+    share: Annotated[
+        list[float] | None,
+        typer.Option(help="How much to take back, in percent; repeat for several."),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="The model folder, or the folder of several.")
+    ] = None,
     method: Annotated[
         str,
         typer.Option(
-            help="What goes first: relative (the paper), absolute, random, small-base; or "
-            "interpolation by as much."
+            help="What goes back first: relative (the paper), absolute, random, small-base; "
+            "interpolation by as much; or wise-ft, lines, dare, ties, breadcrumbs, fapm, "
+            "half-reset, dg-hard."
         ),
     ] = "relative",
     order: Annotated[str, typer.Option(help="top or bottom of the ranking.")] = "top",
-    region: Annotated[str, typer.Option(help="Which parameters: blocks, embeddings, all.")] = (
-        "blocks"
-    ),
+    region: RegionOption = "blocks",
+    layers: LayersOption = None,
     seed: Annotated[int, typer.Option(min=0, help="Of the random choice.")] = 0,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Select and report, and write nothing.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
-    """Restore the base's values of a share of the parameters; an ordinary model folder."""
-    from sftlens.weights import run_restore
+    """Take part of an update back, by default the paper's way; an ordinary model folder."""
+    from sftlens.weights import Request, region_name, run_preview, run_restore
 
-    outputs = run_restore(
-        base,
-        tuned,
-        share,
-        out,
+    request = Request(
         method=cast(Any, method),
+        shares=tuple(share or ()),
         order=cast(Any, order),
-        region=region,
+        region=region_name(region, layers),
         seed=seed,
     )
+    if dry_run:
+        result = run_preview(base, tuned, request, out or Path())
+    elif out is None:
+        raise UserError("--out: is missing; name the folder to write, or give --dry-run")
+    else:
+        outputs = run_restore(base, tuned, request, out)
+        result = {"outputs": [output.as_json() for output in outputs]}
 
     def show() -> None:
         rows = [
             (
-                f"{output.share:g} %",
-                output.num_restored,
-                output.num_restored_changed,
-                percent(output.norm_removed),
-                output.path.name,
+                "-" if output["share"] is None else f"{output['share']:g} %",
+                output["num_restored"],
+                output["num_restored_changed"],
+                percent(output["norm_removed"]),
+                *([] if dry_run else [Path(output["path"]).name]),
             )
-            for output in outputs
+            for output in result["outputs"]
         ]
-        columns = ["share", "restored", "of them changed", "squared norm removed", "model"]
-        print_table(f"restored by {method}", columns, rows)
-        for output in outputs:
-            if output.warning:
-                print_line(output.warning)
-        print_line(f"written to {out}")
+        columns = ["share", "restored", "of them changed", "squared norm removed"]
+        print_table(f"taken back by {method}", columns + ([] if dry_run else ["model"]), rows)
+        for output in result["outputs"]:
+            if output["warning"]:
+                print_line(output["warning"])
+        if dry_run:
+            _show_needs(result)
+        else:
+            print_line(f"written to {out}")
 
-    emit({"outputs": [output.as_json() for output in outputs]}, as_json, show)
+    emit(result, as_json, show)
+
+
+def _show_needs(result: dict[str, Any]) -> None:
+    for place in ("module", "layer"):
+        if result[f"{place}s"] is not None:
+            print_places(result[f"{place}s"], place)
+    for note in result["notes"]:
+        print_line(note)
+    needed, free = result["num_bytes"] / 1e9, result["free_bytes"] / 1e9
+    print_line(f"nothing written; it would take {needed:.2f} GB, and {free:.2f} GB are free")

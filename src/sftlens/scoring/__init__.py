@@ -10,6 +10,7 @@ from sftlens.scoring._intervals import (
 )
 from sftlens.scoring._run import ScoreResult, run_score
 from sftlens.scoring._score import SCORES_SCHEMA, Accuracy, ScoreSettings, accuracy, score
+from sftlens.scoring._sweep import score_sweep
 from sftlens.scoring._transitions import run_transitions, transitions
 
 __all__ = [
@@ -27,5 +28,6 @@ __all__ = [
     "run_score",
     "run_transitions",
     "score",
+    "score_sweep",
     "transitions",
 ]

@@ -6,11 +6,11 @@ import gc
 import sys
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
 import polars as pl
-import torch
 
 from sftlens.divergence import base_outlook, best_templates, divergence
 from sftlens.errors import UserError
@@ -19,19 +19,11 @@ from sftlens.generation import TransformersGenerator, load_model
 from sftlens.manifest import read_manifest, write_manifest
 from sftlens.mastery import Probe, probe
 from sftlens.progress import Advance, progress
-from sftlens.scoring import score
+from sftlens.scoring import score, score_sweep
 from sftlens.study._settings import Run, StudySettings, training_runs
 from sftlens.study._store import Store
 from sftlens.tuning import choose_training_facts, fine_tune
-from sftlens.weights import (
-    Interpolation,
-    Selection,
-    diff,
-    matched_interpolation,
-    open_pair,
-    restored_tensors,
-    select,
-)
+from sftlens.weights import Planned, Request, Sweep, diff, match_norm, open_pair, plan
 
 RUNS_SCHEMA = {
     "run": pl.String,
@@ -271,63 +263,53 @@ def restore_stage(
 def _restore_run(
     study: Study, run: Run, levels: Mapping[str, int], advance: Advance
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
-    facts, settings = study.scored_facts, study.settings
-    folder = tuned_folder(study.store, run.name)
+    settings, store = study.settings, study.store
+    folder = tuned_folder(store, run.name)
     pair = open_pair(study.base, folder)
-    relative = select(pair, shares=settings.shares, ranking="relative")
-    methods: list[tuple[str, Selection, Selection | Interpolation]] = [
-        *(("relative", found, found) for found in relative),
-        *(
-            ("random", found, found)
-            for found in select(pair, shares=settings.shares, ranking="random", seed=run.seed)
-        ),
-        *(("interpolation", found, matched_interpolation(found)) for found in relative),
-    ]
-    rows = [_restoration_row(run, *method) for method in methods]
-    loaded: list[TransformersGenerator] = []
-
-    def resident() -> TransformersGenerator:
-        if not loaded:
-            model, tokenizer, _ = load_model(folder)
-            loaded.append(TransformersGenerator(model, tokenizer))
-        return loaded[0]
-
-    scores = []
-    for name, selection, method in methods:
-
-        def make(
-            name: str = name,
-            selection: Selection = selection,
-            method: Selection | Interpolation = method,
-        ) -> pl.DataFrame:
-            generator = resident()
-            parameters = dict(generator.model.named_parameters())
-            with torch.no_grad():
-                for tensor, values in restored_tensors(pair, method):
-                    parameters[tensor].copy_(values)
-            table = score(generator, facts, levels, settings.score)
-            return _labelled(table, run, name, selection.share)
-
-        job = f"{run.name}-{name}-{selection.share:g}"
-        scores.append(study.store.table("restored", job, make))
-        advance(1)
+    relative = plan(pair, Request("relative", settings.shares))
+    random = plan(pair, Request("random", settings.shares, seed=run.seed))
+    matched = [match_norm(one.selection) for one in relative if one.selection]
+    planned = {
+        (method, one.share): one
+        for method, ways in (("relative", relative), ("random", random), ("interpolation", matched))
+        for one in ways
+    }
+    jobs = {f"{run.name}-{method}-{share:g}": (method, share) for method, share in planned}
+    missing = {name: job for name, job in jobs.items() if not store.has("restored", name)}
+    advance(len(jobs) - len(missing))
+    if missing:
+        model, tokenizer, _ = load_model(folder)
+        generator = TransformersGenerator(model, tokenizer)
+        with Sweep(model, pair) as sweep:
+            scored = score_sweep(
+                generator,
+                sweep,
+                [planned[job] for job in missing.values()],
+                study.scored_facts,
+                levels,
+                settings.score,
+            )
+            for (name, (method, share)), (_, scores) in zip(missing.items(), scored, strict=True):
+                store.table("restored", name, partial(_labelled, scores, run, method, share))
+                advance(1)
+    rows = [_restoration_row(run, method, one) for (method, _), one in planned.items()]
     restorations = pl.DataFrame(rows, schema=RESTORATIONS_SCHEMA, orient="row")
-    return restorations, pl.concat(scores)
+    return restorations, pl.concat([store.stored("restored", name) for name in jobs])
 
 
-def _restoration_row(
-    run: Run, name: str, selection: Selection, method: Selection | Interpolation
-) -> tuple[object, ...]:
-    interpolated = isinstance(method, Interpolation)
+def _restoration_row(run: Run, method: str, planned: Planned) -> tuple[object, ...]:
+    found = planned.selection
+    assert found is not None, method
+    moves_all = planned.num_restored is None
     return (
         run.name,
-        name,
-        float(selection.share),
-        selection.num_parameters,
-        None if interpolated else selection.num_restored,
-        None if interpolated else selection.num_restored_changed,
-        selection.norm_removed,
-        method.alpha if isinstance(method, Interpolation) else None,
+        method,
+        float(found.share),
+        found.num_parameters,
+        planned.num_restored,
+        None if moves_all else found.num_restored_changed,
+        found.norm_removed,
+        planned.alpha,
     )
 
 

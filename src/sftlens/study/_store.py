@@ -36,6 +36,10 @@ class Store:
         """The table that a job of a stage has made."""
         return pl.read_parquet(self._path(stage, job), glob=False)
 
+    def has(self, stage: str, job: str) -> bool:
+        """Whether a job of a stage has made its table."""
+        return self._path(stage, job).is_file()
+
     def _path(self, stage: str, job: str) -> Path:
         return self.folder / stage / f"{job}.parquet"
 

@@ -1,38 +1,64 @@
 """The parameter level: an aligned pair of checkpoints, its change, and restorations of it."""
 
-from sftlens.weights._apply import Interpolation, matched_interpolation, restored_tensors
-from sftlens.weights._change import Order, Ranking, absolute_change, relative_change
+from sftlens.weights._change import absolute_change, relative_change
 from sftlens.weights._diff import PAPER_SHARES, Diff, diff
+from sftlens.weights._engine import Engine
+from sftlens.weights._keys import Order, Ranking
 from sftlens.weights._methods import interpolate, restore
-from sftlens.weights._pair import REGIONS, CheckpointPair, PairTensor, Region, open_pair
-from sftlens.weights._restore import Method, RestoredOutput, restore_checkpoints
-from sftlens.weights._run import run_diff, run_restore
+from sftlens.weights._pair import CheckpointPair, PairTensor, open_pair
+from sftlens.weights._plan import Method, Planned, Request, match_norm, plan
+from sftlens.weights._regions import REGIONS, Region, region_name
+from sftlens.weights._restoration import (
+    Interpolation,
+    Restoration,
+    Restored,
+    matched_interpolation,
+)
+from sftlens.weights._restore import (
+    Preview,
+    RestoredOutput,
+    preview_restoration,
+    restore_checkpoints,
+)
+from sftlens.weights._run import run_diff, run_preview, run_restore
 from sftlens.weights._selection import Selection, select
 from sftlens.weights._shares import share_label
+from sftlens.weights._sweep import Sweep
 
 __all__ = [
     "PAPER_SHARES",
     "REGIONS",
     "CheckpointPair",
     "Diff",
+    "Engine",
     "Interpolation",
     "Method",
     "Order",
     "PairTensor",
+    "Planned",
+    "Preview",
     "Ranking",
     "Region",
+    "Request",
+    "Restoration",
+    "Restored",
     "RestoredOutput",
     "Selection",
+    "Sweep",
     "absolute_change",
     "diff",
     "interpolate",
+    "match_norm",
     "matched_interpolation",
     "open_pair",
+    "plan",
+    "preview_restoration",
+    "region_name",
     "relative_change",
     "restore",
     "restore_checkpoints",
-    "restored_tensors",
     "run_diff",
+    "run_preview",
     "run_restore",
     "select",
     "share_label",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -11,25 +12,33 @@ import torch
 from torch import nn
 
 from sftlens.checkpoints import CONFIG, read_json
-from sftlens.errors import UserError
+from sftlens.errors import UserError, first_line
 
 Kind = Literal["block", "norm", "embedding", "head", "other"]
+Part = Literal["attention", "mlp"]
 
 
 class Role(NamedTuple):
     """What one stored tensor is in its model.
 
-    ``canonical`` is the name under which the two checkpoints of a pair are aligned. ``kind`` is
-    ``block`` for a parameter of a decoder block, ``norm`` for one of a norm within a block,
-    ``embedding`` and ``head`` for the token embeddings and the output head, ``other`` for the rest
-    (final norm, position embeddings, buffers). ``layer`` is the number of the decoder block, or
-    None. ``module`` is the path within the block without a closing ``weight`` or ``bias``, such as
-    ``mlp.down_proj``; outside of the blocks the path within the model. ``used`` is False for a
-    stored tensor that the model has no parameter for.
+    ``canonical`` is the name under which the two checkpoints of a pair are aligned, ``parameter``
+    that of the model's parameter which the tensor becomes on loading, whole or a part of it.
+    ``kind`` is ``block`` for a parameter of a decoder block, ``norm`` for one of a norm within a
+    block, ``embedding`` and ``head`` for the token embeddings and the output head, ``other`` for
+    the rest (final norm, position embeddings, buffers). ``part`` divides the kind ``block``:
+    ``attention`` is what mixes tokens (attention, or the linear attention, state-space mixer or
+    short convolution in its place), ``mlp`` all else; None for other kinds, and for all of a model
+    that has no such module. ``layer`` is the number of the decoder block, or None. ``module`` is
+    the path within the block without a closing ``weight`` or ``bias``, such as ``mlp.down_proj``;
+    experts that are stored one by one share ``mlp.experts.*.down_proj``, packed ones have the
+    name of their tensor, ``mlp.experts.down_proj``. Outside of the blocks it is the path within
+    the model. ``used`` is False for a stored tensor that the model has no parameter for.
     """
 
     canonical: str
+    parameter: str
     kind: Kind
+    part: Part | None
     layer: int | None
     module: str
     used: bool
@@ -60,6 +69,7 @@ class Architecture:
         self._embeddings = self.model.get_input_embeddings()
         self._head = self.model.get_output_embeddings()
         self._ignored = _ignored_names(self.model)
+        self._mixers = self._token_mixers()
 
     @property
     def tied(self) -> bool:
@@ -70,19 +80,20 @@ class Architecture:
 
     def roles(self, names: Iterable[str]) -> dict[str, Role]:
         """The role of each stored tensor, by its name."""
-        canonical = _canonical_names(self.model, names)
-        if len({name.aligned for name in canonical.values()}) < len(canonical):
-            canonical = {name: _Canonical(name, c.module) for name, c in canonical.items()}
-        return {name: self._role(c) for name, c in canonical.items()}
+        spellings = _spellings(self.model, names)
+        unique = len({own.stored for own in spellings.values()}) == len(spellings)
+        return {
+            name: self._role(own.stored if unique else name, own) for name, own in spellings.items()
+        }
 
-    def _role(self, name: _Canonical) -> Role:
-        path, rest = self._deepest_module(name.module)
+    def _role(self, canonical: str, own: _Spelling) -> Role:
+        path, rest = self._deepest_module(own.parameter)
         owner = self._modules[path]
         is_parameter, is_buffer = rest in owner._parameters, rest in owner._buffers
-        layer, within = self._place(name.module)
+        layer, _ = self._place(own.parameter)
         # In a block, a tensor below no module of the skeleton was renamed or packed by the model;
         # one that its module merely does not have is left over from an older version.
-        renamed = layer is not None and "." in rest and not self._ignored(name.module)
+        renamed = layer is not None and "." in rest and not self._ignored(own.parameter)
         kind: Kind = "other"
         if owner is self._embeddings:
             kind = "embedding"
@@ -90,8 +101,27 @@ class Architecture:
             kind = "head"
         elif layer is not None and (is_parameter or renamed):
             kind = "norm" if self._within_norm(path) else "block"
-        label = re.sub(r"\.(weight|bias)$", "", within)
-        return Role(name.aligned, kind, layer, label, is_parameter or is_buffer or renamed)
+        part: Part | None = None
+        if kind == "block" and self._mixers:
+            part = "attention" if self._below_block(path) & self._mixers else "mlp"
+        return Role(
+            canonical,
+            own.parameter,
+            kind,
+            part,
+            layer,
+            self._label(own.stored),
+            is_parameter or is_buffer or renamed,
+        )
+
+    def _label(self, name: str) -> str:
+        rest = self._deepest_module(name)[1]
+        layer, within = self._place(name)
+        if layer is not None:
+            # A number below the last module of the skeleton is that of an expert.
+            pooled = ["*" if part.isdecimal() else part for part in rest.split(".")]
+            within = within.removesuffix(rest) + ".".join(pooled)
+        return re.sub(r"\.(weight|bias)$", "", within)
 
     def _deepest_module(self, name: str) -> tuple[str, str]:
         parts = name.split(".")
@@ -109,15 +139,49 @@ class Architecture:
         return None, name
 
     def _within_norm(self, path: str) -> bool:
-        block_depth = self._blocks.count(".") + 2
+        return any(_is_norm(self._modules[module]) for module in self._below_block(path))
+
+    def _below_block(self, path: str) -> set[str]:
+        """The module at a path within a block, and those it lies in, up to the block itself."""
         parts = path.split(".")
-        inner = (".".join(parts[:end]) for end in range(block_depth + 1, len(parts) + 1))
-        return any(_is_norm(self._modules[module]) for module in inner)
+        block_depth = self._blocks.count(".") + 2
+        return {".".join(parts[:end]) for end in range(block_depth + 1, len(parts) + 1)}
+
+    def _token_mixers(self) -> frozenset[str]:
+        """The paths of the modules within the blocks that mix tokens.
+
+        They are known by what they are called with: what tells tokens apart (a mask), or what is
+        kept of earlier ones. Where no module takes either, a recurrent ``state`` is that.
+        """
+        inside = {
+            path: type(module)
+            for path, module in self._modules.items()
+            if path.startswith(f"{self._blocks}.") and self._below_block(path)
+        }
+        for arguments in (_MASK_OR_CACHE, {"state"}):
+            classes = {cls for cls in set(inside.values()) if _takes_any(cls, arguments)}
+            if classes:
+                return frozenset(path for path, cls in inside.items() if cls in classes)
+        return frozenset()
 
 
-class _Canonical(NamedTuple):
-    aligned: str  # the name with the checkpoint's spelling undone, one for each stored tensor
-    module: str  # the name of the parameter it becomes, or a part of
+_MASK_OR_CACHE = {
+    *("attention_mask", "past_key_values", "layer_past", "cache_params", "use_cache", "mems"),
+}
+
+
+def _takes_any(module: type[nn.Module], arguments: set[str]) -> bool:
+    # A decoder layer within a block (Zamba) hands on what it is called with; its parts tell.
+    return "DecoderLayer" not in module.__name__ and not arguments.isdisjoint(
+        inspect.signature(module.forward).parameters
+    )
+
+
+class _Spelling(NamedTuple):
+    """How the model spells a stored tensor."""
+
+    stored: str  # as it is stored: one for each tensor
+    parameter: str  # the parameter it becomes, or a part of
 
 
 def _skeleton(folder: Path) -> Any:
@@ -129,7 +193,7 @@ def _skeleton(folder: Path) -> Any:
             return AutoModelForCausalLM.from_config(config, trust_remote_code=False)
     except Exception as error:
         # Whatever a configuration makes transformers raise is a fault of that configuration.
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        reason = first_line(error)
         raise UserError(
             f"{folder / CONFIG}: is no causal language model that transformers can build ({reason})"
         ) from None
@@ -186,7 +250,7 @@ def _ignored_names(model: Any) -> Callable[[str], bool]:
     return lambda name: compiled.search(name) is not None
 
 
-def _canonical_names(model: Any, names: Iterable[str]) -> dict[str, _Canonical]:
+def _spellings(model: Any, names: Iterable[str]) -> dict[str, _Spelling]:
     """The model's own name for each stored tensor.
 
     Checkpoints may spell names differently than the modules (a missing prefix, an older spelling,
@@ -196,7 +260,7 @@ def _canonical_names(model: Any, names: Iterable[str]) -> dict[str, _Canonical]:
     rename = _transformers_renaming(model)
     modules = dict(model.named_modules(remove_duplicate=False))
     return {
-        name: _Canonical(*(_with_prefix(spelt, model, modules) for spelt in rename(name)))
+        name: _Spelling(*(_with_prefix(spelt, model, modules) for spelt in rename(name)))
         for name in sorted(names, key=_natural_order)
     }
 
@@ -244,4 +308,4 @@ def _with_prefix(name: str, model: Any, modules: dict[str, nn.Module]) -> str:
 
 
 def _natural_order(name: str) -> list[tuple[int, int, str]]:
-    return [(0, int(part), "") if part.isdigit() else (1, 0, part) for part in name.split(".")]
+    return [(0, int(part), "") if part.isdecimal() else (1, 0, part) for part in name.split(".")]

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from sftlens import __version__
+from sftlens.weights._plan import Request
 from sftlens.weights._shares import share_label
 
 if TYPE_CHECKING:
@@ -22,10 +23,7 @@ class Recipe:
     tuned: str
     base_hash: str
     tuned_hash: str
-    method: str
-    order: str
-    region: str
-    seed: int
+    request: Request
     notes: Sequence[str]
 
 
@@ -42,6 +40,15 @@ _BOTTOM_RULES = {
     "small-base": "those whose base value is largest",
 }
 
+_TENSOR_RULES = {
+    "ties": "those that fine-tuning changed least, as in the trim of TIES (arXiv 2306.01708)",
+    "breadcrumbs": "in each tensor the 1 % that changed most and the rest from those that changed "
+    "least, as Model Breadcrumbs (arXiv 2312.06795) chooses",
+    "fapm": "in each matrix those of lowest score by FAPM (arXiv 2509.08255)",
+    "half-reset": "whole matrices, as many in each decoder block, drawn at random as in half "
+    "reset (HFT, arXiv 2404.18466)",
+}
+
 
 def model_card(recipe: Recipe, output: RestoredOutput) -> str:
     """The README of one restored model: base, tuned, what was done, how to repeat it."""
@@ -53,7 +60,7 @@ def model_card(recipe: Recipe, output: RestoredOutput) -> str:
         f"- made by sftlens {__version__}; `manifest.json` tells everything it depends on",
         "",
         _deed(recipe, output),
-        f"{100 * output.norm_removed:.2f} % of the squared norm of the update was removed.",
+        _norm(output.norm_removed),
         "",
     ]
     lines += [f"- {note}" for note in recipe.notes]
@@ -61,25 +68,67 @@ def model_card(recipe: Recipe, output: RestoredOutput) -> str:
     return "\n".join([*lines, "To repeat:", "", *_repetition(recipe, output.share), ""])
 
 
-def _repetition(recipe: Recipe, share: float) -> list[str]:
-    command = ["sftlens", "restore", recipe.base, recipe.tuned, "--share", share_label(share)]
-    defaults = {"method": "relative", "order": "top", "region": "blocks", "seed": 0}
-    for flag, default in defaults.items():
-        if (value := getattr(recipe, flag)) != default:
+def _repetition(recipe: Recipe, share: float | None) -> list[str]:
+    command = ["sftlens", "restore", recipe.base, recipe.tuned]
+    if share is not None:
+        command += ["--share", share_label(share)]
+    for flag, usual in Request._field_defaults.items():
+        value = getattr(recipe.request, flag)
+        if flag != "shares" and value != usual:
             command += [f"--{flag}", str(value)]
     return ["```", shlex.join([*command, "--out", "OUT"]), "```"]
 
 
 def _deed(recipe: Recipe, output: RestoredOutput) -> str:
-    if output.num_restored is None:
-        return (
-            f"Every parameter of region `{recipe.region}` was moved towards the base: "
-            f"base + {output.alpha:.6g} (tuned - base), which removes as much of the update as "
-            f"restoring the {recipe.order} {share_label(output.share)} % by relative change."
-        )
-    rules = _RULES if recipe.order == "top" else _BOTTOM_RULES
+    request = recipe.request
+    share = "" if output.share is None else share_label(output.share)
+    if request.method in _RULES:
+        rules = _RULES if request.order == "top" else _BOTTOM_RULES
+        return _restored(recipe, output, f"{share} %", rules[request.method])
+    match request.method:
+        case "interpolation":
+            end = "largest" if request.order == "top" else "smallest"
+            return (
+                f"Every parameter of region `{request.region}` was moved towards the base: "
+                f"base + {output.alpha:.6g} (tuned - base), which removes as much of the update as "
+                f"restoring the {share} % of {end} relative change."
+            )
+        case "wise-ft":
+            return (
+                f"Every parameter of region `{request.region}` was moved {share} % of the way back "
+                f"to the base: base + {output.alpha:.6g} (tuned - base), as WiSE-FT "
+                "(arXiv 2109.01903) does."
+            )
+        case "lines":
+            return (
+                f"The update of region `{request.region}` was scaled down by {share} % in the "
+                "first decoder block, by less in each later one and not at all in the last, as "
+                "LiNeS (arXiv 2410.17146) does."
+            )
+        case "dare":
+            return (
+                f"The update of {share} % of the parameters of region `{request.region}`, chosen "
+                "at random, was dropped, and that of the others divided by what is left, as DARE "
+                "(arXiv 2311.03099) does."
+            )
+        case "dg-hard":
+            return (
+                f"In each matrix of region `{request.region}` the directions of the update that "
+                "noise alone explains were removed, as DG-Hard (arXiv 2605.20296) does."
+            )
+        case _:
+            return _restored(recipe, output, f"{share} %", _TENSOR_RULES[request.method])
+
+
+def _restored(recipe: Recipe, output: RestoredOutput, share: str, rule: str) -> str:
     return (
-        f"{share_label(output.share)} % of the parameters of region `{recipe.region}` "
+        f"{share} of the parameters of region `{recipe.request.region}` "
         f"({output.num_restored:,} of {output.num_parameters:,}) have their base value again: "
-        f"{rules[recipe.method]}. Fine-tuning had changed {output.num_restored_changed:,} of them."
+        f"{rule}. Fine-tuning had changed {output.num_restored_changed:,} of them."
     )
+
+
+def _norm(removed: float) -> str:
+    if removed < 0:
+        return f"The squared norm of the update grew by {-100 * removed:.2f} %."
+    return f"{100 * removed:.2f} % of the squared norm of the update was removed."

@@ -1,60 +1,60 @@
-"""How much of a sum its largest terms hold (paper section 6, Table 3)."""
+"""How much of a sum its largest terms hold (paper section 6, Table 3).
+
+Sums are exact: the values of one place of the counts, whose upper 16 bits are the same, differ in
+the lower bits of their mantissa alone, so that their sum is that of integers.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
 
 import numpy as np
+from numpy.typing import NDArray
 
-from sftlens.weights._change import Floats, float_keys, key_values
-from sftlens.weights._radix import NUM_LOWER, NUM_UPPER, Cut, KeyCounts
+from sftlens.weights._kernels import NUM_UPPER, Counts
+from sftlens.weights._keys import key_values
+from sftlens.weights._radix import KeyCounts, key_of
+
+_MANTISSA_BITS = 23
+_PLACES = np.arange(NUM_UPPER // 2)  # of values that are not negative, by exponent and 7 bits
 
 
-class Concentration:
-    """The share of the sum of non-negative values that the largest of them hold.
+def sum_by_place(upper: Counts) -> NDArray[np.float64]:
+    """The sums of non-negative values by their upper bits, (32768,).
 
-    Two passes over the same values, in pieces; sums are in float64. Equal values hold equal parts,
-    so that it does not matter which of them count as the largest.
+    Args:
+        upper: counts of their keys, (65536, 2), as :meth:`Kernels.count_upper` adds them up.
     """
+    counts, lower_sums = upper[NUM_UPPER // 2 :].T
+    exponent = _PLACES >> 7
+    mantissa = ((_PLACES & 127) << 16) + np.where(exponent > 0, 1 << _MANTISSA_BITS, 0)
+    units = (counts * mantissa + lower_sums).astype(np.float64)
+    sums: NDArray[np.float64] = np.ldexp(units, np.maximum(exponent, 1) - 127 - _MANTISSA_BITS)
+    return sums
 
-    def __init__(self) -> None:
-        self._counts = KeyCounts()
-        self._sums = np.zeros(NUM_UPPER, dtype=np.float64)
 
-    @property
-    def total(self) -> float:
-        """The sum of all values fed so far."""
-        return float(self._sums.sum())
+def total(upper: Counts) -> float:
+    """The sum of the non-negative values counted."""
+    return math.fsum(sum_by_place(upper).tolist())
 
-    def first_pass(self, values: Floats) -> None:
-        """Feed a piece of the values, (num_entries,)."""
-        keys = float_keys(values)
-        self._counts.count_upper(keys)
-        self._sums += np.bincount(keys >> 16, weights=values, minlength=NUM_UPPER)
 
-    def ask(self, ranks: Sequence[int]) -> None:
-        """Between the passes: the numbers of largest values that will be asked for."""
-        self._counts.ask(ranks)
+def held(counts: KeyCounts, rank: int) -> float | None:
+    """The fraction of the sum that the ``rank`` largest values hold; None of a sum of 0.
 
-    def second_pass(self, values: Floats) -> None:
-        """Feed the same piece again."""
-        self._counts.count_lower(float_keys(values))
-
-    def cut(self, rank: int) -> Cut:
-        """Which values are the ``rank`` largest."""
-        return self._counts.cut(rank)
-
-    def held(self, rank: int) -> float | None:
-        """The fraction of the sum that the ``rank`` largest values hold; None of a sum of 0."""
-        if self.total == 0:
-            return None
-        if rank == 0:
-            return 0.0
-        cut = self.cut(rank)
-        upper, lower = cut.key >> 16, cut.key & (NUM_LOWER - 1)
-        counts = self._counts.lower_of(upper)
-        above = np.flatnonzero(counts[lower + 1 :]) + lower + 1
-        held = float(self._sums[upper + 1 :].sum())
-        held += float(counts[above] @ key_values((upper << 16) | above).astype(np.float64))
-        held += cut.quota * float(key_values(np.array([cut.key]))[0])
-        return min(1.0, held / self.total)
+    Equal values hold equal parts, so that it does not matter which of them count as the largest.
+    """
+    sums = sum_by_place(counts.upper)
+    whole = math.fsum(sums.tolist())
+    if whole == 0:
+        return None
+    if rank == 0:
+        return 0.0
+    cut = counts.cut(rank)
+    upper, lower = divmod(cut.key, 1 << 16)
+    of_lower = counts.lower_of(upper + NUM_UPPER // 2)
+    above = np.flatnonzero(of_lower[lower + 1 :]) + lower + 1
+    first = key_of(upper + NUM_UPPER // 2, 0)
+    parts = sums[upper + 1 :].tolist()
+    parts.append(float(of_lower[above] @ key_values(first + above).astype(np.float64)))
+    parts.append(cut.quota * float(key_values(np.array([cut.key]))[0]))
+    return min(1.0, math.fsum(parts) / whole)

@@ -2,29 +2,28 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from sftlens.checkpoints import Checkpoint, TensorInfo, open_checkpoint
+from sftlens.checkpoints import (
+    Checkpoint,
+    adapter_identity,
+    is_adapter,
+    model_identity,
+    open_checkpoint,
+)
 from sftlens.errors import UserError
+from sftlens.headers import DTYPE_BYTES, TensorInfo
+from sftlens.weights._adapter import open_merged
 from sftlens.weights._architecture import Architecture, Kind, Role
+from sftlens.weights._companions import adapter_companions, model_companions
 from sftlens.weights._reading import FLOAT_DTYPES, WeightFiles
-
-Region = Literal["blocks", "all", "embeddings"]
-"""``blocks``: every parameter of the decoder blocks except those of norms (the paper's
-"transformer"). ``embeddings``: token embeddings and output head. ``all``: every stored float."""
-
-REGIONS: dict[str, frozenset[Kind]] = {
-    "blocks": frozenset({"block"}),
-    "embeddings": frozenset({"embedding", "head"}),
-    "all": frozenset({"block", "norm", "embedding", "head", "other"}),
-}
+from sftlens.weights._regions import parse_region
 
 PIECE = 1 << 18
 """How many entries are worked on at once."""
@@ -58,6 +57,7 @@ class CheckpointPair:
 
     base: Checkpoint
     tuned: Checkpoint
+    """Of an adapter: its folder, with the files and tensors of the base, as they are merged."""
     tensors: dict[str, PairTensor]
     """The compared tensors by their name in the tuned checkpoint, in plain string order."""
     twins: dict[str, str]
@@ -67,17 +67,28 @@ class CheckpointPair:
     """What was unequal about the two checkpoints and how it was handled, for a person to read."""
     base_files: WeightFiles = field(repr=False)
     tuned_files: WeightFiles = field(repr=False)
+    adapter: bool = False
+    """Whether the tuned side is a PEFT adapter, merged into the base as it is read."""
+
+    @property
+    def num_layers(self) -> int:
+        """How many decoder blocks the model has."""
+        layers = [tensor.role.layer for tensor in self.tensors.values()]
+        return 1 + max((layer for layer in layers if layer is not None), default=-1)
 
     def region(self, region: str) -> list[PairTensor]:
         """The tensors of a region, in the order of their names.
 
+        Args:
+            region: its name, with or without layers, as :data:`Region` describes it.
+
         Raises:
-            UserError: when there is no region of this name, or it holds no parameters.
+            UserError: when there is no region of this name, when the model lacks one of its
+                layers, or when it holds no parameters.
         """
-        if region not in REGIONS:
-            raise UserError(f"region {region!r}: there is none; choose from {', '.join(REGIONS)}")
-        kinds = REGIONS[region]
-        tensors = [tensor for tensor in self.tensors.values() if tensor.role.kind in kinds]
+        parsed = parse_region(region)
+        parsed.require_layers(self.num_layers)
+        tensors = [tensor for tensor in self.tensors.values() if parsed.holds(tensor.role)]
         if not any(tensor.num_parameters for tensor in tensors):
             raise UserError(f"{self.tuned.folder}: holds no parameters of region {region!r}")
         return tensors
@@ -85,6 +96,26 @@ class CheckpointPair:
     def num_parameters(self, region: str) -> int:
         """How many parameters a region has."""
         return sum(tensor.num_parameters for tensor in self.region(region))
+
+    def base_identity(self) -> dict[str, str]:
+        """What a manifest says of the base (see :func:`sftlens.checkpoints.model_identity`)."""
+        return model_identity(self.base.folder)
+
+    def tuned_identity(self) -> dict[str, str]:
+        """What a manifest says of the tuned side; of an adapter, its own weights' hash."""
+        if self.adapter:
+            return adapter_identity(self.tuned.folder, self.companions())
+        return model_identity(self.tuned.folder)
+
+    def companions(self) -> list[Path]:
+        """The files that make a folder of the tuned model complete beside its weights.
+
+        Raises:
+            UserError: when one of them is a link that leads out of its folder.
+        """
+        if self.adapter:
+            return adapter_companions(self.tuned.folder, self.base)
+        return model_companions(self.tuned)
 
     def pieces(self, tensor: PairTensor, size: int = PIECE) -> Iterator[Piece]:
         """The compared entries of a tensor, in runs of at most ``size``."""
@@ -103,23 +134,39 @@ def open_pair(base: Path, tuned: Path) -> CheckpointPair:
     vocabulary; such differences are told in ``notes``. Stored tensors that are no floats, or that
     the model has no parameter for, never take part in a selection of ``blocks``.
 
+    ``tuned`` may be a PEFT LoRA adapter of the base. The tuned side is then the base with the
+    adapter merged in, bit for bit as peft merges it on a CPU: names, storage types and files are
+    the base's, and a tensor is merged when its entries are asked for.
+
     Raises:
-        UserError: when a folder is no readable checkpoint, when the weights are quantised, and
-            when the architectures differ: the message names the first tensors and how many.
+        UserError: when a folder is no readable checkpoint, when the weights are quantised, when
+            the architectures differ (the message names the first tensors and how many), and when
+            an adapter does not fit the base or cannot be merged exactly.
     """
-    base_checkpoint, tuned_checkpoint = open_checkpoint(base), open_checkpoint(tuned)
-    architecture = Architecture(tuned)
-    files = WeightFiles(base_checkpoint), WeightFiles(tuned_checkpoint)
-    aligner = _Aligner(base_checkpoint, tuned_checkpoint, *files, architecture)
-    aligner.align(Architecture(base))
+    base_checkpoint = open_checkpoint(base)
+    base_files = WeightFiles(base_checkpoint)
+    notes: list[str] = []
+    if adapter := is_adapter(tuned):
+        architecture = base_architecture = Architecture(base)
+        merged = open_merged(tuned, base_checkpoint, architecture)
+        tuned_checkpoint = replace(base_checkpoint, folder=tuned)
+        tuned_files: WeightFiles = merged.files
+        notes += merged.notes
+    else:
+        tuned_checkpoint = open_checkpoint(tuned)
+        tuned_files = WeightFiles(tuned_checkpoint)
+        architecture, base_architecture = Architecture(tuned), Architecture(base)
+    aligner = _Aligner(base_checkpoint, tuned_checkpoint, base_files, tuned_files, architecture)
+    aligner.align(base_architecture)
     return CheckpointPair(
         base=base_checkpoint,
         tuned=tuned_checkpoint,
         tensors=dict(sorted(aligner.tensors.items())),
         twins=aligner.twins,
-        notes=tuple(aligner.notes),
-        base_files=files[0],
-        tuned_files=files[1],
+        notes=(*notes, *aligner.notes),
+        base_files=base_files,
+        tuned_files=tuned_files,
+        adapter=adapter,
     )
 
 
@@ -150,40 +197,40 @@ class _Aligner:
                 f"the base calls itself {types[0]}, the tuned model {types[1]}; "
                 "their tensors are aligned by name"
             )
-        self._require_same_names(base_roles, tuned_roles, types)
+        base = _Side("base", self.base, base_architecture, base_roles)
+        tuned = _Side("tuned model", self.tuned, self.architecture, tuned_roles)
+        _refuse_quantised(base)
+        _refuse_quantised(tuned)
+        _require_same_pieces(base, tuned)
+        self._require_same_names(base, tuned, types)
         pairs = [
             (tuned_roles[canonical], base_roles[canonical].name)
             for canonical in tuned_roles
             if canonical in base_roles
         ]
+        pairs += self._untied_head(base_roles, tuned_roles)
         self._require_same_shapes(pairs, types)
-        for tuned, base_name in pairs:
-            self._pair(tuned.name, tuned.role, base_name)
-        self._align_heads(base_roles, tuned_roles)
+        for named, base_name in pairs:
+            self._pair(named.name, named.role, base_name)
+        self._tell_tied_head(base_roles, tuned_roles)
+        self._count_copies_once(tuned_roles)
 
-    def _require_same_names(
-        self, base: Mapping[str, _Named], tuned: Mapping[str, _Named], types: tuple[str, str]
-    ) -> None:
-        for side, roles, others in (("base", base, tuned), ("tuned", tuned, base)):
-            alone = [named for canonical, named in roles.items() if canonical not in others]
-            missing = [n.name for n in alone if n.role.used and n.role.kind != "head"]
-            untied = [n.name for n in alone if n.role.kind == "head" and not self._has_tied(others)]
-            if missing or untied:
-                other = "tuned model" if side == "base" else "base"
+    def _require_same_names(self, base: _Side, tuned: _Side, types: tuple[str, str]) -> None:
+        for side, other in ((base, tuned), (tuned, base)):
+            alone = side.alone(other)
+            lacking = [n.name for n in alone if n.role.used and not other.ties(n.role)]
+            if lacking:
                 raise UserError(
                     f"{self.base.folder} ({types[0]}) and {self.tuned.folder} ({types[1]}) cannot "
-                    f"be aligned: the {other} lacks {_list([*missing, *untied])}; "
+                    f"be aligned: the {other.called} lacks {_list(lacking)}; "
                     "give two checkpoints of one architecture"
                 )
             unused = [n.name for n in alone if not n.role.used]
             if unused:
-                done = "left out" if side == "base" else "kept"
-                self.notes.append(f"only the {side} stores {_list(unused)}, not loaded: {done}")
-
-    def _has_tied(self, roles: Mapping[str, _Named]) -> bool:
-        """Whether a checkpoint without a head can have tied it to its embeddings."""
-        kinds = {named.role.kind for named in roles.values()}
-        return "embedding" in kinds and "head" not in kinds
+                done = "left out" if side is base else "kept"
+                self.notes.append(
+                    f"only the {side.called} stores {_list(unused)}, not loaded: {done}"
+                )
 
     def _require_same_shapes(
         self, pairs: Iterable[tuple[_Named, str]], types: tuple[str, str]
@@ -225,26 +272,35 @@ class _Aligner:
         count = min(base.num_entries, tuned.num_entries)
         self.tensors[name] = PairTensor(name, role, base, tuned, count)
 
-    def _align_heads(self, base: Mapping[str, _Named], tuned: Mapping[str, _Named]) -> None:
-        """Pair a head that one side only stores with the embeddings that the other ties it to."""
-        base_kinds, tuned_kinds = _weights_by_kind(base), _weights_by_kind(tuned)
-        embedding, head = tuned_kinds.get("embedding"), tuned_kinds.get("head")
-        if head is not None and "head" not in base_kinds and "embedding" in base_kinds:
-            self._pair(head.name, head.role, base_kinds["embedding"].name)
-            self.notes.append(
-                f"the base ties its head to its embeddings, the tuned model stores {head.name!r}: "
-                "it is compared with the base's embeddings"
-            )
-        if head is None and "head" in base_kinds and "embedding" in base_kinds:
-            same = torch.equal(
-                self.base_files.stored_bytes(self.base.tensors[base_kinds["head"].name]),
-                self.base_files.stored_bytes(self.base.tensors[base_kinds["embedding"].name]),
-            )
-            fate = "a copy of its embeddings" if same else "not its embeddings, and left out"
-            self.notes.append(
-                "the tuned model ties its head to its embeddings, the base stores "
-                f"{base_kinds['head'].name!r}: {fate}"
-            )
+    def _untied_head(
+        self, base: Mapping[str, _Named], tuned: Mapping[str, _Named]
+    ) -> list[tuple[_Named, str]]:
+        """A head that only the tuned side stores, with the embeddings the base ties it to."""
+        head, embedding = _weight(tuned, "head"), _weight(base, "embedding")
+        if head is None or embedding is None or _weight(base, "head") is not None:
+            return []
+        self.notes.append(
+            f"the base ties its head to its embeddings, the tuned model stores {head.name!r}: "
+            "it is compared with the base's embeddings"
+        )
+        return [(head, embedding.name)]
+
+    def _tell_tied_head(self, base: Mapping[str, _Named], tuned: Mapping[str, _Named]) -> None:
+        head, embedding = _weight(base, "head"), _weight(base, "embedding")
+        if head is None or embedding is None or _weight(tuned, "head") is not None:
+            return
+        same = torch.equal(
+            self.base_files.stored_bytes(self.base.tensors[head.name]),
+            self.base_files.stored_bytes(self.base.tensors[embedding.name]),
+        )
+        fate = "a copy of its embeddings" if same else "not its embeddings, and left out"
+        self.notes.append(
+            "the tuned model ties its head to its embeddings, the base stores "
+            f"{head.name!r}: {fate}"
+        )
+
+    def _count_copies_once(self, tuned: Mapping[str, _Named]) -> None:
+        head, embedding = _weight(tuned, "head"), _weight(tuned, "embedding")
         if head is None or embedding is None or not self.architecture.tied:
             return
         if head.name in self.tensors and embedding.name in self.tensors:
@@ -268,13 +324,76 @@ class _Named(NamedTuple):
     role: Role
 
 
+class _Side(NamedTuple):
+    """One of the two checkpoints, as an error calls it."""
+
+    called: str
+    checkpoint: Checkpoint
+    architecture: Architecture
+    roles: Mapping[str, _Named]  # by canonical name
+
+    def alone(self, other: _Side) -> list[_Named]:
+        """What the other side stores under no name."""
+        return [named for name, named in self.roles.items() if name not in other.roles]
+
+    def ties(self, role: Role) -> bool:
+        """Whether this side has no need to store it: a head that it ties to its embeddings."""
+        return (
+            _is_weight(role, "head")
+            and self.architecture.tied
+            and _weight(self.roles, "head") is None
+            and _weight(self.roles, "embedding") is not None
+        )
+
+
+def _require_same_pieces(base: _Side, tuned: _Side) -> None:
+    """Refuse parameters that one side stores packed and the other in parts.
+
+    transformers packs the experts of a mixture in memory and, by choice and by version, stores
+    them packed or one by one; some models fuse other parameters in the same way.
+    """
+    alone = base.alone(tuned), tuned.alone(base)
+    parameters = [{named.role.parameter for named in side if named.role.used} for side in alone]
+    common = parameters[0] & parameters[1]
+    if not common:
+        return
+    stored = [_list([n.name for n in side if n.role.parameter in common]) for side in alone]
+    raise UserError(
+        f"{base.checkpoint.folder} and {tuned.checkpoint.folder} cannot be aligned: they store the "
+        f"same parameters in other pieces, the base as {stored[0]}, the tuned model as "
+        f"{stored[1]}; load and save both with one version of transformers"
+    )
+
+
+def _refuse_quantised(side: _Side) -> None:
+    """Refuse weights of eight bits, also where the configuration does not tell of them."""
+    parameters = {
+        name for name, _ in side.architecture.model.named_parameters(remove_duplicate=False)
+    }
+    quantised = [
+        f"{named.name!r} ({dtype})"
+        for named in side.roles.values()
+        if named.role.parameter in parameters
+        and DTYPE_BYTES[dtype := side.checkpoint.tensors[named.name].dtype] == 1
+    ]
+    if quantised:
+        raise UserError(
+            f"{side.checkpoint.folder}: holds quantised weights, whose entries cannot be compared, "
+            f"in {_list(quantised, quote=False)}; give the model as it was before quantisation"
+        )
+
+
 def _by_canonical(roles: Mapping[str, Role]) -> dict[str, _Named]:
     return {role.canonical: _Named(name, role) for name, role in roles.items()}
 
 
-def _weights_by_kind(roles: Mapping[str, _Named]) -> dict[Kind, _Named]:
-    """The weight (not the bias) of each kind; of use for the one embedding and the one head."""
-    return {n.role.kind: n for n in roles.values() if n.role.canonical.endswith(".weight")}
+def _weight(roles: Mapping[str, _Named], kind: Kind) -> _Named | None:
+    """The weight (not the bias) of the one embedding or the one head."""
+    return next((named for named in roles.values() if _is_weight(named.role, kind)), None)
+
+
+def _is_weight(role: Role, kind: Kind) -> bool:
+    return role.kind == kind and role.canonical.endswith(".weight")
 
 
 def _comparable(base: TensorInfo, tuned: TensorInfo, role: Role) -> bool:
@@ -285,7 +404,7 @@ def _comparable(base: TensorInfo, tuned: TensorInfo, role: Role) -> bool:
     if base.shape == tuned.shape:
         return True
     padded = role.kind in ("embedding", "head") and len(base.shape) == len(tuned.shape) > 0
-    return padded and base.shape[1:] == tuned.shape[1:] and math.prod(tuned.shape) > 0
+    return padded and base.shape[1:] == tuned.shape[1:] and base.num_entries * tuned.num_entries > 0
 
 
 def _spell(info: TensorInfo) -> str:

@@ -6,16 +6,15 @@ bits, the second the lower 16 bits of those keys whose upper bits are in questio
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sftlens.weights._change import Keys
+from sftlens.weights._kernels import NUM_LOWER, NUM_UPPER, Counts
 
-NUM_UPPER = 1 << 15
-NUM_LOWER = 1 << 16
+_LARGEST_KEY = (1 << 31) - 1
 
 
 class Cut(NamedTuple):
@@ -26,58 +25,94 @@ class Cut(NamedTuple):
     quota: int
 
 
-NOTHING = Cut(key=(1 << 31) - 1, num_above=0, quota=0)
+NOTHING = Cut(key=_LARGEST_KEY, num_above=0, quota=0)
 """The cut of no keys at all: none is larger than the largest possible one."""
 
 
 class KeyCounts:
-    """Counts of keys, from which cuts are read."""
+    """Counts of keys, from which cuts are read.
 
-    def __init__(self) -> None:
-        self.upper = np.zeros(NUM_UPPER, dtype=np.int64)
-        self._slots = np.full(NUM_UPPER, -1, dtype=np.int32)
-        self._lower = np.zeros(0, dtype=np.int64)
+    Args:
+        upper: of the first pass, (65536, 2), as :meth:`Kernels.count_upper` adds them up.
+        ranks: the numbers of largest keys that will be cut off.
+    """
 
-    def count_upper(self, keys: Keys) -> None:
-        """First pass."""
-        self.upper += np.bincount(keys >> 16, minlength=NUM_UPPER)
+    def __init__(self, upper: Counts, ranks: Sequence[int]) -> None:
+        self.upper = upper
+        places = sorted({_last_place(upper[:, 0], rank)[0] for rank in ranks if rank > 0})
+        self._known = {place: known for place in places if (known := _known_lower(*upper[place]))}
+        asked = [place for place in places if place not in self._known]
+        self.slots = np.full(NUM_UPPER, -1, dtype=np.int32)
+        self.slots[asked] = np.arange(len(asked), dtype=np.int32)
+        self.lower: Counts = np.zeros((len(asked) + 1, NUM_LOWER), dtype=np.int64)
+        """Of the second pass, as :meth:`Kernels.count_lower` adds them up by :attr:`slots`."""
 
-    def ask(self, ranks: Sequence[int]) -> None:
-        """Between the passes: the numbers of largest keys that will be cut off."""
-        bins = sorted({_last_bin(self.upper, rank)[0] for rank in ranks if rank > 0})
-        self._slots[bins] = np.arange(len(bins), dtype=np.int32)
-        self._lower = np.zeros(len(bins) * NUM_LOWER, dtype=np.int64)
-
-    def count_lower(self, keys: Keys) -> None:
-        """Second pass."""
-        if not len(self._lower):
-            return
-        slots = self._slots[keys >> 16]
-        concerned = np.flatnonzero(slots >= 0)
-        places = slots[concerned].astype(np.int64) * NUM_LOWER
-        places += keys[concerned] & (NUM_LOWER - 1)
-        if len(places) > len(self._lower) // 4:
-            self._lower += np.bincount(places, minlength=len(self._lower))
-        else:
-            np.add.at(self._lower, places, 1)
+    @property
+    def needs_second_pass(self) -> bool:
+        """Whether the first pass leaves any cut open."""
+        return len(self.lower) > 1
 
     def cut(self, rank: int) -> Cut:
-        """The cut of the ``rank`` largest keys; ``rank`` was asked for between the passes."""
+        """The cut of the ``rank`` largest keys; ``rank`` is one of those told in the beginning."""
         if rank == 0:
             return NOTHING
-        upper, above = _last_bin(self.upper, rank)
-        lower, above_within = _last_bin(self.lower_of(upper), rank - above)
+        place, above = _last_place(self.upper[:, 0], rank)
+        lower, above_within = _last_place(self.lower_of(place), rank - above)
         num_above = above + above_within
-        return Cut((upper << 16) | lower, num_above, rank - num_above)
+        return Cut(key_of(place, lower), num_above, rank - num_above)
 
-    def lower_of(self, upper: int) -> NDArray[np.int64]:
-        """Counts of the lower bits of the keys with these upper bits, (65536,)."""
-        slot = int(self._slots[upper])
-        return self._lower[slot * NUM_LOWER : (slot + 1) * NUM_LOWER]
+    def lower_of(self, place: int) -> Counts:
+        """Counts of the lower bits of the keys whose upper bits are counted here, (65536,)."""
+        if place in self._known:
+            return self._known[place].counts()
+        counts: Counts = self.lower[self.slots[place]]
+        return counts
 
 
-def _last_bin(counts: NDArray[np.int64], rank: int) -> tuple[int, int]:
-    """The bin that the ``rank``-th largest falls in, and how many lie in the bins above it."""
+class _AllAlike(NamedTuple):
+    """Keys of one place whose lower bits are all the same."""
+
+    lower: int
+    num_keys: int
+
+    def counts(self) -> Counts:
+        counts: Counts = np.zeros(NUM_LOWER, dtype=np.int64)
+        counts[self.lower] = self.num_keys
+        return counts
+
+
+def _known_lower(count: int, lower_sum: int) -> _AllAlike | None:
+    """What the sum of the lower bits gives away: whether all of them are 0, or all ones.
+
+    So it is with what did not change, which may be most, and with nearly all differences of
+    bfloat16, which have few digits.
+    """
+    for lower in (0, NUM_LOWER - 1):
+        if lower_sum == count * lower:
+            return _AllAlike(lower, int(count))
+    return None
+
+
+def no_upper() -> Counts:
+    """The counts of the first pass before the first key."""
+    return np.zeros((NUM_UPPER, 2), dtype=np.int64)
+
+
+def added(parts: Iterable[Counts], start: Counts) -> Counts:
+    """Counts of several threads put together with ``start``."""
+    total = start.copy()
+    for part in parts:
+        total += part
+    return total
+
+
+def key_of(place: int, lower: int) -> int:
+    """The key with its upper bits counted at ``place`` and these lower bits."""
+    return (place - NUM_UPPER // 2) * NUM_LOWER + lower
+
+
+def _last_place(counts: NDArray[np.int64], rank: int) -> tuple[int, int]:
+    """Where the ``rank``-th largest is counted, and how many lie in the places above it."""
     from_top = np.cumsum(counts[::-1])
     place = int(np.searchsorted(from_top, rank))
     above = int(from_top[place - 1]) if place else 0

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import mmap
+import threading
 import warnings
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from sftlens.checkpoints import Checkpoint, TensorInfo
+from sftlens.checkpoints import Checkpoint
+from sftlens.headers import TensorInfo
 
 FLOAT_DTYPES = {
     "F16": torch.float16,
@@ -19,12 +21,14 @@ FLOAT_DTYPES = {
 }
 """The storage types that take part in a comparison."""
 
+_FILTERING = threading.Lock()  # the filters of warnings are one list for all threads
+
 
 class WeightFiles:
     """The mapped weight files of one checkpoint.
 
     The maps are read-only and shared with the page cache, so that private memory does not grow
-    with the model.
+    with the model. Several threads may read at the same time.
     """
 
     def __init__(self, checkpoint: Checkpoint) -> None:
@@ -52,7 +56,7 @@ class WeightFiles:
         if info.begin % dtype.itemsize:
             # Rare: a header that was not padded; its tensors are read through a copy.
             return torch.frombuffer(bytearray(mapped[info.begin : info.end]), dtype=dtype)
-        with warnings.catch_warnings():
+        with _FILTERING, warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="The given buffer is not writable")
             return torch.frombuffer(mapped, dtype=dtype, count=count, offset=info.begin)
 

@@ -5,147 +5,183 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import TYPE_CHECKING, Any
 
-import torch
-from torch import Tensor
-
-from sftlens.checkpoints import model_name, weights_hash
+from sftlens.checkpoints import model_name
 from sftlens.errors import UserError
 from sftlens.manifest import MANIFEST, finished_result, write_manifest
 from sftlens.outputs import new_folder, require_free
 from sftlens.progress import Advance, silent
-from sftlens.weights._apply import Interpolation, matched_interpolation
 from sftlens.weights._card import Recipe, model_card
-from sftlens.weights._change import Order, change_of
-from sftlens.weights._methods import interpolate, restore
-from sftlens.weights._pair import PIECE, CheckpointPair, PairTensor, Piece, open_pair
-from sftlens.weights._selection import (
-    Marker,
-    Selection,
-    Tally,
-    checked_criterion,
-    find_cuts,
-    select,
-)
-from sftlens.weights._shares import checked_shares, share_label
+from sftlens.weights._engine import Engine, best_engine
+from sftlens.weights._kernels import Kernels
+from sftlens.weights._pair import PIECE, CheckpointPair, PairTensor
+from sftlens.weights._plan import Planned, Request, plan
+from sftlens.weights._restoration import Restored, repaired
+from sftlens.weights._shares import share_label
+from sftlens.weights._taken import Taken, taken, together
+from sftlens.weights._tensor_table import tensor_table
 from sftlens.weights._writer import (
     ModelWriter,
     copy_companions,
+    free_bytes,
+    needed_bytes,
     require_space,
 )
 
-Method = Literal["relative", "absolute", "random", "small-base", "interpolation"]
+if TYPE_CHECKING:
+    import polars as pl
 
 
 @dataclass(frozen=True, kw_only=True)
 class RestoredOutput:
-    """One restored model; the counts are those of :class:`Selection`.
+    """One restored model, written or only planned."""
 
-    The counts are None for interpolation, which restores no parameter and moves all; ``alpha`` is
-    None for all else.
-    """
-
-    share: float
-    path: Path
+    share: float | None
+    """Percent, in the sense of the method; None for a method without strength."""
+    path: Path | None
+    """The model folder; None where nothing was written."""
     num_parameters: int
+    """Of the region."""
     num_restored: int | None
+    """How many have their base value again; None for a method that moves all of them."""
     num_restored_changed: int | None
+    """How many of them fine-tuning had changed; None likewise."""
     num_ties: int | None
+    """How many are ranked like the last one restored; None where no ranking cuts the region."""
     norm_removed: float
+    """Share of the squared norm of the region's update that is removed, a fraction; negative where
+    the method enlarges the update."""
     alpha: float | None
+    """Of an interpolation."""
     warning: str | None
+    """What to be careful about."""
 
     def as_json(self) -> dict[str, Any]:
         """What ``--json`` prints."""
-        return {**asdict(self), "path": str(self.path)}
+        return {**asdict(self), "path": None if self.path is None else str(self.path)}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Preview:
+    """What a restoration would do; made by :func:`preview_restoration`."""
+
+    outputs: list[RestoredOutput]
+    tensors: pl.DataFrame | None
+    """One row a tensor of the region, as in :class:`Diff`, with how many entries each share
+    restores; None for a method that ranks no entries over the region."""
+    num_bytes: int
+    """What the models would take on disk."""
+    free_bytes: int
+    """What the disk has free."""
+
+
+def preview_restoration(
+    pair: CheckpointPair,
+    request: Request,
+    out: Path,
+    *,
+    engine: Engine | None = None,
+    advance: Advance = silent,
+) -> Preview:
+    """Everything that :func:`restore_checkpoints` would do, except for writing.
+
+    Args:
+        pair: the aligned checkpoints.
+        request: what to do.
+        out: where the models would be written; it need not be free.
+        engine: what the passes run on, by default the fastest there is.
+        advance: is told the number of the region's entries done, :attr:`Request.passes` times all
+            of them, and once more for a method that is measured by doing it: interpolation, DARE
+            and those that select nothing over the region.
+
+    Raises:
+        UserError: as :func:`select`.
+    """
+    request = request.checked()
+    engine = engine or best_engine(pair.num_parameters(request.region))
+    planned = plan(pair, request, engine=engine, advance=advance)
+    ways = [p.restoration for p in planned]
+    selections = [way.selection for way in ways if isinstance(way, Restored)]
+    if request.is_counted:
+        sums: list[Taken | None] = [None for _ in planned]
+    else:
+        sums = _repair(pair, request, planned, [], engine, advance)
+    return Preview(
+        outputs=[_output(pair, request, p, found) for p, found in zip(planned, sums, strict=True)],
+        tensors=tensor_table(pair.region(request.region), selections) if selections else None,
+        num_bytes=needed_bytes(pair, len(planned)),
+        free_bytes=free_bytes(out),
+    )
 
 
 def restore_checkpoints(
-    base: Path,
-    tuned: Path,
-    shares: Sequence[float],
+    pair: CheckpointPair,
+    request: Request,
     out: Path,
     *,
-    method: Method = "relative",
-    order: Order = "top",
-    region: str = "blocks",
-    seed: int = 0,
+    engine: Engine | None = None,
     advance: Advance = silent,
 ) -> list[RestoredOutput]:
-    """Write complete model folders in which a share of the parameters is the base's again.
+    """Write complete model folders in which part of the update is taken back.
 
     One share makes ``out`` the model folder; several make ``out/share-20`` and so on. A folder
     holds the weights in the tuned model's storage types and files, its other small files
     (configuration, tokenizer, chat template, generation configuration), ``manifest.json`` and
-    ``README.md``. All of it appears whole or not at all; memory does not grow with the model. The
-    pair is read three times, however many shares there are.
+    ``README.md``. All of it appears whole or not at all; memory does not grow with the model, but
+    for methods that look at whole tensors (see docs/methods.md). The pair is read four times at
+    most, however many shares there are.
 
     Args:
-        base: the folder of the base model.
-        tuned: the folder of the tuned model.
-        shares: percents of the region's parameters.
+        pair: the aligned checkpoints.
+        request: what to do.
         out: where to write. A finished folder of the same call is left as it is.
-        method: the ranking by which parameters are given back (see :func:`select`), or
-            ``interpolation``, which removes as much of the update's squared norm as a restoration
-            of the share by relative change: base + alpha (tuned - base).
-        order: ``bottom`` gives back the other end of the ranking first.
-        region: ``blocks``, ``embeddings`` or ``all``.
-        seed: of the random ranking.
-        advance: is told the number of the region's entries done, three times all of them; four
-            times for interpolation.
+        engine: what the passes run on, by default the fastest there is.
+        advance: is told the number of the region's entries done, :attr:`Request.passes` times all
+            of them, and once more for writing.
 
     Raises:
-        UserError: as :func:`open_pair` and :func:`select`, and when ``out`` holds something else or
+        UserError: as :func:`select`, and when ``out`` holds something else or
             the disk has too little room.
     """
-    shares = checked_shares(shares)
-    if method not in get_args(Method):
-        raise UserError(f"method {method!r}: choose from {', '.join(get_args(Method))}")
-    _require_outside(out, base, tuned)
+    request = request.checked()
+    _require_outside(out, pair.base.folder, pair.tuned.folder)
     if not (out / MANIFEST).is_file():
         require_free(out)
-    pair = open_pair(base, tuned)
-    ranking = "relative" if method == "interpolation" else method
-    checked_criterion(ranking, order, region, seed)
+    engine = engine or best_engine(pair.num_parameters(request.region))
     recipe = Recipe(
-        base=model_name(base),
-        tuned=model_name(tuned),
-        base_hash=weights_hash(pair.base),
-        tuned_hash=weights_hash(pair.tuned),
-        method=method,
-        order=order,
-        region=region,
-        seed=seed,
+        base=model_name(pair.base.folder),
+        tuned=model_name(pair.tuned.folder),
+        base_hash=pair.base_identity()["weights"],
+        tuned_hash=pair.tuned_identity()["weights"],
+        request=request,
         notes=pair.notes,
     )
-    if finished := _finished(out, recipe, shares):
+    if finished := _finished(out, recipe):
         return finished
     require_free(out)
-    require_space(pair.tuned, out, len(shares))
+    places = [Path(_subfolder(share)) for share in request.shares]
+    if len(places) < 2:
+        places = [Path()]
+    require_space(pair, out, len(places))
     with new_folder(out) as work:
-        folders = [work] if len(shares) == 1 else [work / _subfolder(share) for share in shares]
-        for folder in folders:
-            folder.mkdir(exist_ok=True)
-            copy_companions(pair.tuned, folder)
-        writers = [ModelWriter(folder, pair.tuned, pair.tuned_files) for folder in folders]
-        if method == "interpolation":
-            selections = select(pair, shares=shares, order=order, region=region, advance=advance)
-            interpolations = [matched_interpolation(selection) for selection in selections]
-            _write_interpolations(pair, interpolations, writers, advance)
-            outputs = [
-                _output(selection, out, interpolation.alpha)
-                for selection, interpolation in zip(selections, interpolations, strict=True)
-            ]
-        else:
-            selections = _write_selections(pair, recipe, shares, writers, advance)
-            outputs = [_output(selection, out, None) for selection in selections]
-        if len(shares) > 1:
-            outputs = [replace(o, path=_place(out, shares, o.share)) for o in outputs]
+        for place in places:
+            (work / place).mkdir(exist_ok=True)
+            copy_companions(pair, work / place)
+        writers = [ModelWriter(work / place, pair.tuned, pair.tuned_files) for place in places]
+        planned = plan(pair, request, engine=engine, advance=advance)
+        sums = _repair(pair, request, planned, writers, engine, advance)
+        _write_rest(pair, request.region, writers)
+        outputs = [
+            replace(_output(pair, request, p, found), path=out / place)
+            for p, found, place in zip(planned, sums, places, strict=True)
+        ]
+        if len(outputs) > 1:
             _describe(work, recipe, outputs)
-        for folder, output in zip(folders, outputs, strict=True):
-            _describe(folder, recipe, [output])
-            (folder / "README.md").write_text(model_card(recipe, output), encoding="utf-8")
+        for place, output in zip(places, outputs, strict=True):
+            _describe(work / place, recipe, [output])
+            card = model_card(recipe, output)
+            (work / place / "README.md").write_text(card, encoding="utf-8")
     return outputs
 
 
@@ -155,74 +191,58 @@ def _require_outside(out: Path, *inputs: Path) -> None:
             raise UserError(f"{out}: lies in the model folder {folder}; choose a place outside")
 
 
-def _finished(out: Path, recipe: Recipe, shares: Sequence[float]) -> list[RestoredOutput] | None:
+def _finished(out: Path, recipe: Recipe) -> list[RestoredOutput] | None:
     """What an earlier call of the same recipe left at ``out``, or None."""
-    found = finished_result(out, stage="restore", config=_config(recipe, shares))
+    found = finished_result(out, stage="restore", config=_config(recipe, recipe.request.shares))
     if found is None:
         return None
+    several = len(found["outputs"]) > 1
     return [
-        RestoredOutput(**{**output, "path": _place(out, shares, output["share"])})
-        for output in found["outputs"]
+        RestoredOutput(**{**told, "path": out / _subfolder(told["share"]) if several else out})
+        for told in found["outputs"]
     ]
-
-
-def _place(out: Path, shares: Sequence[float], share: float) -> Path:
-    return out if len(shares) == 1 else out / _subfolder(share)
 
 
 def _subfolder(share: float) -> str:
     return f"share-{share_label(share)}"
 
 
-def _write_selections(
+def _repair(
     pair: CheckpointPair,
-    recipe: Recipe,
-    shares: Sequence[float],
+    request: Request,
+    planned: Sequence[Planned],
     writers: Sequence[ModelWriter],
+    engine: Engine,
     advance: Advance,
-) -> list[Selection]:
-    criterion = checked_criterion(recipe.method, recipe.order, recipe.region, recipe.seed)
-    cuts = find_cuts(pair, criterion, shares, advance=advance)
-    tally = Tally(cuts)
-    markers = [Marker(cut, cut.quota) for cut in cuts]
-    for tensor in pair.region(recipe.region):
-        tally.begin(tensor)
-        for piece in pair.pieces(tensor):
-            change = change_of(piece.base, piece.tuned)
-            keys = criterion.keys(tensor, piece, change)
-            tally.add(change, keys)
-            for marker, writer in zip(markers, writers, strict=True):
-                mask = torch.from_numpy(marker.mask(keys))
-                values = restore(piece.base, piece.tuned, mask)
-                _write_piece(pair, writer, tensor, piece, values)
-            advance(len(keys))
-    _write_rest(pair, recipe.region, writers)
-    return tally.selections(criterion, shares)
+) -> list[Taken | None]:
+    """Go over the region once: write what there are writers for, measure what is not counted."""
+    restorations = [p.restoration for p in planned]
+    if any(restoration.needs_whole_tensors for restoration in restorations):
+        engine = replace(engine, num_threads=1)  # one tensor in memory, and torch's own threads
+    twins = {original: twin for twin, original in pair.twins.items()}
 
+    def repair(kernels: Kernels, tensor: PairTensor) -> list[list[Taken]]:
+        places = [tensor.tuned]
+        if tensor.name in twins:
+            places.append(pair.tuned.tensors[twins[tensor.name]])
+        found: list[list[Taken]] = [[] for _ in planned]
+        for view, pieces in repaired(pair, kernels, tensor, restorations):
+            for writer, piece in zip(writers, pieces, strict=bool(writers)):
+                for place in places:
+                    writer.write(place, view.start, piece)
+            if not request.is_counted:
+                for piece, parts in zip(pieces, found, strict=True):
+                    parts.append(taken(view, piece))
+            advance(len(view.base))
+        return found
 
-def _write_interpolations(
-    pair: CheckpointPair,
-    interpolations: Sequence[Interpolation],
-    writers: Sequence[ModelWriter],
-    advance: Advance,
-) -> None:
-    region = interpolations[0].region
-    for tensor in pair.region(region):
-        for piece in pair.pieces(tensor):
-            for interpolation, writer in zip(interpolations, writers, strict=True):
-                values = interpolate(piece.base, piece.tuned, interpolation.alpha)
-                _write_piece(pair, writer, tensor, piece, values)
-            advance(len(piece.base))
-    _write_rest(pair, region, writers)
-
-
-def _write_piece(
-    pair: CheckpointPair, writer: ModelWriter, tensor: PairTensor, piece: Piece, values: Tensor
-) -> None:
-    writer.write(tensor.tuned, piece.start, values)
-    for twin, original in pair.twins.items():
-        if original == tensor.name:
-            writer.write(pair.tuned.tensors[twin], piece.start, values)
+    by_tensor = engine.each(pair.region(request.region), repair).values()
+    if request.is_counted:
+        return [None for _ in planned]
+    return [
+        together(part for found in by_tensor for part in found[number])
+        for number in range(len(planned))
+    ]
 
 
 def _write_rest(pair: CheckpointPair, region: str, writers: Sequence[ModelWriter]) -> None:
@@ -234,34 +254,49 @@ def _write_rest(pair: CheckpointPair, region: str, writers: Sequence[ModelWriter
     for name, info in pair.tuned.tensors.items():
         stored = pair.tuned_files.stored_bytes(info)
         done = 0
-        if name in compared:
+        if name in compared and info.num_entries:
             done = compared[name] * ((info.end - info.begin) // info.num_entries)
         for start in range(done, len(stored), 4 * PIECE):
             for writer in writers:
                 writer.write(info, start, stored[start : start + 4 * PIECE])
 
 
-def _output(selection: Selection, out: Path, alpha: float | None) -> RestoredOutput:
-    counted = alpha is None
+def _output(
+    pair: CheckpointPair, request: Request, planned: Planned, found: Taken | None
+) -> RestoredOutput:
+    selection = planned.selection
+    counted = planned.num_restored is not None
+    if found is None:
+        assert selection is not None
+        num_restored_changed, norm_removed = selection.num_restored_changed, selection.norm_removed
+    else:
+        num_restored_changed, norm_removed = found.num_returned, found.norm_removed
     return RestoredOutput(
-        share=selection.share,
-        path=out,
-        num_parameters=selection.num_parameters,
-        num_restored=selection.num_restored if counted else None,
-        num_restored_changed=selection.num_restored_changed if counted else None,
-        num_ties=selection.num_ties if counted else None,
-        norm_removed=selection.norm_removed,
-        alpha=alpha,
-        warning=selection.warning,
+        share=planned.share,
+        path=None,
+        num_parameters=pair.num_parameters(request.region),
+        num_restored=planned.num_restored,
+        num_restored_changed=num_restored_changed if counted else None,
+        num_ties=selection.num_ties if selection and counted else None,
+        norm_removed=norm_removed,
+        alpha=planned.alpha,
+        warning=selection.warning if selection else None,
     )
 
 
 def _describe(folder: Path, recipe: Recipe, outputs: Sequence[RestoredOutput]) -> None:
-    config = _config(recipe, [output.share for output in outputs])
+    shares = [output.share for output in outputs if output.share is not None]
+    config = _config(recipe, shares)
     result = {"outputs": [output.as_json() for output in outputs], "notes": list(recipe.notes)}
     write_manifest(folder, stage="restore", config=config, result=result)
 
 
 def _config(recipe: Recipe, shares: Sequence[float]) -> dict[str, Any]:
-    told = {key: value for key, value in asdict(recipe).items() if key != "notes"}
-    return {**told, "shares": list(shares)}
+    return {
+        "base": recipe.base,
+        "tuned": recipe.tuned,
+        "base_hash": recipe.base_hash,
+        "tuned_hash": recipe.tuned_hash,
+        **recipe.request._asdict(),
+        "shares": list(shares),
+    }

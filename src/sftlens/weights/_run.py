@@ -6,16 +6,24 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from sftlens.checkpoints import model_identity, resolve_model
+from sftlens.checkpoints import resolve_model
 from sftlens.manifest import finished_result, write_manifest
 from sftlens.outputs import new_folder, require_free
 from sftlens.progress import progress
-from sftlens.weights._change import Order
-from sftlens.weights._diff import PAPER_SHARES, diff
+from sftlens.weights._diff import PAPER_SHARES, Diff, diff
 from sftlens.weights._pair import open_pair
-from sftlens.weights._restore import Method, RestoredOutput, restore_checkpoints
+from sftlens.weights._plan import Request
+from sftlens.weights._regions import region_name
+from sftlens.weights._restore import (
+    Preview,
+    RestoredOutput,
+    preview_restoration,
+    restore_checkpoints,
+)
+from sftlens.weights._tensor_table import by_place
 
 TENSORS = "tensors.parquet"
+HISTOGRAM = "histogram.parquet"
 
 
 def run_diff(
@@ -26,31 +34,33 @@ def run_diff(
     shares: Sequence[float] = PAPER_SHARES,
     out: Path | None = None,
 ) -> dict[str, Any]:
-    """Compare two models and, on request, write the table of tensors.
+    """Compare two models and, on request, write the tables of tensors and of the histogram.
 
     Args:
         base: folder or hub id of the base model.
-        tuned: folder or hub id of the tuned model.
-        region: ``blocks``, ``embeddings`` or ``all``.
+        tuned: folder or hub id of the tuned model, or of a LoRA adapter.
+        region: the name of a region, such as ``blocks`` or ``mlp:0-3``.
         shares: percents of the region's parameters.
-        out: folder that takes the table ``tensors`` and the manifest, whole or not at all. A
-            finished folder of the same call is left as it is.
+        out: folder that takes the tables ``tensors`` and ``histogram`` and the manifest, whole or
+            not at all. A finished folder of the same call is left as it is.
 
     Returns:
         ``region``, ``num_parameters``, ``num_changed``, ``concentration`` as
-        :attr:`sftlens.weights.Diff.concentration`, and ``notes`` on how the two were aligned.
+        :attr:`sftlens.weights.Diff.concentration`, ``layers`` and ``modules`` as rows of
+        :meth:`sftlens.weights.Diff.by`, ``histogram`` as rows of
+        :attr:`sftlens.weights.Diff.histogram`, and ``notes`` on how the two were aligned.
 
     Raises:
         UserError: as :func:`sftlens.weights.open_pair` and :func:`sftlens.weights.diff`, and when
             ``out`` holds something else.
     """
-    base_folder, tuned_folder = resolve_model(base), resolve_model(tuned)
-    pair = open_pair(base_folder, tuned_folder)
+    region = region_name(region)
+    pair = open_pair(resolve_model(base), resolve_model(tuned, adapter=True))
     config: dict[str, Any] = {}
     if out is not None:
         config = {
-            "base": model_identity(base_folder),
-            "tuned": model_identity(tuned_folder),
+            "base": pair.base_identity(),
+            "tuned": pair.tuned_identity(),
             "region": region,
             "shares": list(shares),
         }
@@ -59,49 +69,72 @@ def run_diff(
         require_free(out)
     with progress("comparing", 3 * pair.num_parameters(region)) as advance:
         found = diff(pair, region=region, shares=shares, advance=advance)
-    result = {
-        "region": region,
-        "num_parameters": found.num_parameters,
-        "num_changed": found.num_changed,
-        "concentration": found.concentration,
-        "notes": list(pair.notes),
-    }
+    result = {**_diff_result(found), "notes": list(pair.notes)}
     if out is not None:
         with new_folder(out) as work:
             found.tensors.write_parquet(work / TENSORS)
+            found.histogram.write_parquet(work / HISTOGRAM)
             write_manifest(work, stage="diff", config=config, result=result)
     return result
 
 
-def run_restore(
-    base: str,
-    tuned: str,
-    shares: Sequence[float],
-    out: Path,
-    *,
-    method: Method = "relative",
-    order: Order = "top",
-    region: str = "blocks",
-    seed: int = 0,
-) -> list[RestoredOutput]:
+def _diff_result(found: Diff) -> dict[str, Any]:
+    return {
+        "region": found.region,
+        "num_parameters": found.num_parameters,
+        "num_changed": found.num_changed,
+        "concentration": found.concentration,
+        "layers": found.by("layer").to_dicts(),
+        "modules": found.by("module").to_dicts(),
+        "histogram": found.histogram.to_dicts(),
+    }
+
+
+def run_restore(base: str, tuned: str, request: Request, out: Path) -> list[RestoredOutput]:
     """Write restored models; see :func:`sftlens.weights.restore_checkpoints`.
 
     Args:
         base: folder or hub id of the base model.
-        tuned: folder or hub id of the tuned model.
+        tuned: folder or hub id of the tuned model, or of a LoRA adapter.
+        request: what to do.
+        out: where to write.
     """
-    base_folder, tuned_folder = resolve_model(base), resolve_model(tuned)
-    passes = 4 if method == "interpolation" else 3
-    total = passes * open_pair(base_folder, tuned_folder).num_parameters(region)
+    request = request.checked()
+    pair = open_pair(resolve_model(base), resolve_model(tuned, adapter=True))
+    total = (request.passes + 1) * pair.num_parameters(request.region)
     with progress("restoring", total) as advance:
-        return restore_checkpoints(
-            base_folder,
-            tuned_folder,
-            shares,
-            out,
-            method=method,
-            order=order,
-            region=region,
-            seed=seed,
-            advance=advance,
-        )
+        return restore_checkpoints(pair, request, out, advance=advance)
+
+
+def run_preview(base: str, tuned: str, request: Request, out: Path) -> dict[str, Any]:
+    """What restored models would be; see :func:`sftlens.weights.preview_restoration`.
+
+    Args:
+        base: folder or hub id of the base model.
+        tuned: folder or hub id of the tuned model, or of a LoRA adapter.
+        request: what to do.
+        out: where the models would be written.
+
+    Returns:
+        ``outputs`` as of a restoration, ``num_bytes`` and ``free_bytes``, and, where entries are
+        ranked over the region, ``layers`` and ``modules``: where the restored lie. ``notes`` on
+        how the two were aligned.
+    """
+    request = request.checked()
+    pair = open_pair(resolve_model(base), resolve_model(tuned, adapter=True))
+    total = (request.passes + (not request.is_counted)) * pair.num_parameters(request.region)
+    with progress("selecting", total) as advance:
+        found = preview_restoration(pair, request, out, advance=advance)
+    return {
+        "outputs": [output.as_json() for output in found.outputs],
+        "num_bytes": found.num_bytes,
+        "free_bytes": found.free_bytes,
+        "notes": list(pair.notes),
+        **_where(found),
+    }
+
+
+def _where(found: Preview) -> dict[str, Any]:
+    if found.tensors is None:
+        return {"layers": None, "modules": None}
+    return {f"{place}s": by_place(found.tensors, place).to_dicts() for place in ("layer", "module")}

@@ -1,8 +1,8 @@
 """Which parameters a restoration gives back, by an exact and total order.
 
 The larger key comes first; of equal keys the tensor whose name is smaller in plain string order,
-then the smaller flat position. Nothing depends on sharding, storage type, threads, or on how many
-entries are worked on at once.
+then the smaller flat position. Nothing depends on sharding, storage type, device, threads, or on
+how many entries are worked on at once.
 """
 
 from __future__ import annotations
@@ -10,48 +10,24 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple, get_args
+from typing import Any, NamedTuple, get_args
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from sftlens.errors import UserError
 from sftlens.progress import Advance, silent
-from sftlens.weights._change import (
-    Change,
-    Keys,
-    Order,
-    Ranking,
-    change_of,
-    ranking_keys,
-)
-from sftlens.weights._pair import PIECE, CheckpointPair, PairTensor, Piece
-from sftlens.weights._radix import Cut, KeyCounts
+from sftlens.weights._change import Change
+from sftlens.weights._engine import Engine, Shared, best_engine
+from sftlens.weights._kernels import NUM_UPPER, Counts, Kernels, NumpyKernels
+from sftlens.weights._keys import Criterion, Order, Ranking
+from sftlens.weights._pair import CheckpointPair, PairTensor, Piece
+from sftlens.weights._radix import Cut, KeyCounts, added, no_upper
 from sftlens.weights._shares import checked_shares, num_of_share, share_label
 
+_SMALLEST_KEY = -(1 << 31)
 _TOO_LARGE = 1e30  # divided by the 1e-8 of the relative change it still is a float32
-
-
-class Criterion(NamedTuple):
-    """How a region's parameters are ranked."""
-
-    ranking: Ranking = "relative"
-    order: Order = "top"
-    region: str = "blocks"
-    seed: int = 0
-
-    def keys(self, tensor: PairTensor, piece: Piece, change: Change) -> Keys:
-        """The keys of a piece, (num_entries,)."""
-        return ranking_keys(
-            self.ranking,
-            self.order,
-            change,
-            name=tensor.name,
-            start=piece.start,
-            seed=self.seed,
-        )
+_TOO_LARGE_PLACE = NUM_UPPER // 2 + (int(np.float32(_TOO_LARGE).view(np.int32)) >> 16)
 
 
 class TensorCounts(NamedTuple):
@@ -80,9 +56,9 @@ class Selection:
     """How many of the restored had changed."""
     num_ties: int
     """Parameters whose key equals that of the last one restored."""
-    norm_removed: float
+    norm_removed: float = field(compare=False)
     """Share of the squared norm of the region's update that is removed, a fraction; 0 where
-    nothing changed."""
+    nothing changed. The last digits depend on the order of addition."""
     cut: Cut = field(repr=False)
     tensors: Mapping[str, TensorCounts] = field(repr=False)
     """By tensor name, in plain string order."""
@@ -99,8 +75,8 @@ class Selection:
         )
 
     def masks(
-        self, pair: CheckpointPair, name: str, size: int = PIECE
-    ) -> Iterator[tuple[Piece, Tensor]]:
+        self, pair: CheckpointPair, name: str, size: int | None = None
+    ) -> Iterator[tuple[Piece, NDArray[np.bool_]]]:
         """The pieces of one tensor, each with its mask: bool, (num_entries,), True is restored.
 
         Args:
@@ -108,32 +84,35 @@ class Selection:
             name: a tensor of the selection's region.
             size: entries to a piece; the masks put together do not depend on it.
         """
+        kernels = NumpyKernels()
+        marker = self.marker(name)
         tensor = pair.tensors[name]
-        marker = Marker(self.cut, self.tensors[name].tie_quota)
-        for piece in pair.pieces(tensor, size):
-            change = change_of(piece.base, piece.tuned)
-            keys = self.criterion.keys(tensor, piece, change)
-            yield piece, torch.from_numpy(marker.mask(keys))
+        for piece in pair.pieces(tensor, size or kernels.piece_size):
+            change = kernels.change(piece.base, piece.tuned)
+            keys = kernels.keys(self.criterion, change, name, piece.start)
+            yield piece, marker.mask(kernels, keys)
+
+    def marker(self, name: str) -> Marker:
+        """What marks the restored entries of a tensor."""
+        return Marker(self.cut.key, self.tensors[name].tie_quota)
 
 
 class Marker:
-    """Marks the restored among entries that come in the total order of ties."""
+    """Marks the restored among the entries of one tensor, which come in their order.
 
-    def __init__(self, cut: Cut, quota: int) -> None:
-        self._key = cut.key
+    Args:
+        cut: the key above which entries are restored.
+        quota: how many of those equal to it are.
+    """
+
+    def __init__(self, cut: int, quota: int) -> None:
+        self._cut = cut
         self._quota = quota
 
-    def mask(self, keys: Keys) -> NDArray[np.bool_]:
-        """Bool, (num_entries,): above the cut, or among the first ties that remain to be marked."""
-        mask = keys > self._key
-        if self._quota:
-            ties = keys == self._key
-            num_ties = int(np.count_nonzero(ties))
-            if num_ties <= self._quota:
-                mask |= ties
-            else:
-                mask[np.flatnonzero(ties)[: self._quota]] = True
-            self._quota -= min(num_ties, self._quota)
+    def mask(self, kernels: Kernels, keys: Any) -> Any:
+        """Bool, (num_entries,), of the kind that the kernels work on."""
+        mask, used = kernels.mask(keys, self._cut, self._quota)
+        self._quota -= used
         return mask
 
 
@@ -145,7 +124,8 @@ def select(
     order: Order = "top",
     region: str = "blocks",
     seed: int = 0,
-    piece_size: int = PIECE,
+    piece_size: int | None = None,
+    engine: Engine | None = None,
     advance: Advance = silent,
 ) -> list[Selection]:
     """The parameters that each share gives back (paper section 6), in three passes over the pair.
@@ -157,9 +137,10 @@ def select(
         ranking: what is restored first: the largest ``relative`` or ``absolute`` change, a
             ``random`` choice, or the smallest abs(base) (``small-base``).
         order: ``bottom`` restores the other end of the ranking first.
-        region: ``blocks``, ``embeddings`` or ``all``.
+        region: a region of the pair, such as ``blocks``.
         seed: of the random ranking.
         piece_size: entries worked on at once; the result does not depend on it.
+        engine: what the passes run on, by default the fastest there is.
         advance: is told the number of entries done, three times those of the region in all.
 
     Raises:
@@ -168,15 +149,12 @@ def select(
     """
     shares = checked_shares(shares)
     criterion = checked_criterion(ranking, order, region, seed)
-    cuts = find_cuts(pair, criterion, shares, piece_size=piece_size, advance=advance)
-    tally = Tally(cuts)
-    for tensor in pair.region(region):
-        tally.begin(tensor)
-        for piece in pair.pieces(tensor, piece_size):
-            change = change_of(piece.base, piece.tuned)
-            tally.add(change, criterion.keys(tensor, piece, change))
-            advance(len(change.base))
-    return tally.selections(criterion, shares)
+    tensors = pair.region(region)
+    num_parameters = pair.num_parameters(region)
+    ranks = [num_of_share(share, num_parameters) for share in shares]
+    passes = Passes(pair, tensors, engine or best_engine(num_parameters), piece_size, advance)
+    counts = _count(passes, criterion, ranks)
+    return tallied(passes, criterion, shares, [counts.cut(rank) for rank in ranks])
 
 
 def checked_criterion(ranking: str, order: str, region: str, seed: int) -> Criterion:
@@ -191,48 +169,76 @@ def checked_criterion(ranking: str, order: str, region: str, seed: int) -> Crite
     return Criterion(ranking, order, region, seed)  # type: ignore[arg-type]
 
 
-def find_cuts(
+class Passes(NamedTuple):
+    """What passes over the same tensors have in common."""
+
+    pair: CheckpointPair
+    tensors: Sequence[PairTensor]
+    engine: Engine
+    piece_size: int | None
+    advance: Advance
+
+    def changes(self, kernels: Kernels, tensor: PairTensor) -> Iterator[tuple[int, Change]]:
+        """The start and the change of every piece of a tensor."""
+        for piece in self.pieces(kernels, tensor):
+            yield piece.start, kernels.change(piece.base, piece.tuned)
+
+    def pieces(self, kernels: Kernels, tensor: PairTensor) -> Iterator[Piece]:
+        """The pieces of a tensor, of the size that suits the kernels."""
+        for piece in self.pair.pieces(tensor, self.piece_size or kernels.piece_size):
+            yield piece
+            self.advance(len(piece.base))
+
+    def require_finite(self, kernels: Kernels, tensor: PairTensor, absolute: Counts) -> None:
+        """Refuse a tensor as :meth:`finite_changes` does, by the counts of its absolute changes."""
+        if absolute[_TOO_LARGE_PLACE:].any():
+            for _ in self.finite_changes(kernels, tensor):
+                pass
+
+    def finite_changes(self, kernels: Kernels, tensor: PairTensor) -> Iterator[tuple[int, Change]]:
+        """The same, of weights that can be ranked.
+
+        Raises:
+            UserError: when an entry is NaN or infinite on either side, or so large that its
+                relative change could be more than float32 holds.
+        """
+        for piece in self.pieces(kernels, tensor):
+            change = kernels.change(piece.base, piece.tuned)
+            if not kernels.all_below(change, _TOO_LARGE):
+                raise _not_comparable(tensor, piece)
+            yield piece.start, change
+
+
+def require_finite(
     pair: CheckpointPair,
-    criterion: Criterion,
-    shares: Sequence[float],
+    region: str,
     *,
-    piece_size: int = PIECE,
+    engine: Engine | None = None,
     advance: Advance = silent,
-) -> list[Cut]:
-    """Where each share cuts the order: two passes, which also find NaN and infinities."""
-    tensors = pair.region(criterion.region)
-    num_parameters = pair.num_parameters(criterion.region)
-    ranks = [num_of_share(share, num_parameters) for share in shares]
-    counts = KeyCounts()
-    for tensor in tensors:
-        for piece in pair.pieces(tensor, piece_size):
-            change = change_of(piece.base, piece.tuned)
-            require_finite(tensor, piece, change)
-            counts.count_upper(criterion.keys(tensor, piece, change))
-            advance(len(change.base))
-    counts.ask(ranks)
-    for tensor in tensors:
-        for piece in pair.pieces(tensor, piece_size):
-            change = change_of(piece.base, piece.tuned)
-            counts.count_lower(criterion.keys(tensor, piece, change))
-            advance(len(change.base))
-    return [counts.cut(rank) for rank in ranks]
-
-
-def require_finite(tensor: PairTensor, piece: Piece, change: Change) -> None:
-    """Refuse weights that cannot be ranked.
+) -> None:
+    """Read a region once and refuse weights that cannot be compared, as :func:`select` does.
 
     Raises:
-        UserError: when an entry of the piece is NaN or infinite on either side, or so large that
-            its relative change could be more than float32 holds.
+        UserError: when a weight is NaN or infinite; the message names the tensor.
     """
-    if change.absolute.max() < _TOO_LARGE:  # False for NaN as well
-        return
-    place = int(np.argmin(change.absolute < _TOO_LARGE))
-    values = {"base": float(piece.base[place]), "tuned model": float(piece.tuned[place])}
+
+    def read(kernels: Kernels, tensor: PairTensor) -> None:
+        for _ in passes.finite_changes(kernels, tensor):
+            pass
+
+    engine = engine or best_engine(pair.num_parameters(region))
+    passes = Passes(pair, pair.region(region), engine, None, advance)
+    engine.each(passes.tensors, read)
+
+
+def _not_comparable(tensor: PairTensor, piece: Piece) -> UserError:
+    base, tuned = (side.double().numpy() for side in (piece.base, piece.tuned))
+    with np.errstate(invalid="ignore"):
+        place = int(np.argmin(np.abs(tuned - base) < _TOO_LARGE))
+    values = {"base": float(base[place]), "tuned model": float(tuned[place])}
     side = max(values, key=lambda side: _wildness(values[side]))
     file = (tensor.base if side == "base" else tensor.tuned).file
-    raise UserError(
+    return UserError(
         f"{tensor.name!r} holds {values[side]} in the {side} ({file}, flat position "
         f"{piece.start + place}), which cannot be compared; give a checkpoint of finite weights"
     )
@@ -242,81 +248,138 @@ def _wildness(value: float) -> float:
     return math.inf if math.isnan(value) else abs(value)
 
 
-class Tally:
-    """Counts, for several cuts at once, what each restores; fed in the order of ties."""
+def _count(passes: Passes, criterion: Criterion, ranks: Sequence[int]) -> KeyCounts:
+    """Two passes: the counts that the cuts are read from."""
+    upper = Shared(no_upper)
 
-    def __init__(self, cuts: Sequence[Cut]) -> None:
-        self._cuts = cuts
-        self._keys = sorted({cut.key for cut in cuts})
-        self._places = [self._keys.index(cut.key) for cut in cuts]
-        self._num_restored_changed = [0] * len(cuts)
-        self._num_ties = [0] * len(cuts)
-        self._norm_removed = [0.0] * len(cuts)
-        self._norm = 0.0
-        self._quota_left = [cut.quota for cut in cuts]
-        self._tensors: list[dict[str, TensorCounts]] = [{} for _ in cuts]
-        self._name = ""
+    def first(kernels: Kernels, tensor: PairTensor) -> None:
+        for start, change in passes.finite_changes(kernels, tensor):
+            keys = kernels.keys(criterion, change, tensor.name, start)
+            kernels.count_upper(keys, upper.of(kernels))
 
-    def begin(self, tensor: PairTensor) -> None:
-        """The next entries are those of this tensor, from its first."""
-        self._name = tensor.name
-        for tensors in self._tensors:
-            tensors[tensor.name] = TensorCounts(0, 0, 0, 0)
+    passes.engine.each(passes.tensors, first)
+    counts = KeyCounts(added(upper.parts(), no_upper()), ranks)
+    lower = Shared(lambda: np.zeros_like(counts.lower))
 
-    def add(self, change: Change, keys: Keys) -> None:
-        """Count a piece."""
-        # Even classes lie between two cuts, odd ones are the entries equal to a cut.
-        num_classes = 2 * len(self._keys) + 1
-        classes = np.zeros(len(keys), dtype=np.min_scalar_type(2 * num_classes))
-        for key in self._keys:
-            classes += keys > key
-            classes += keys >= key
-        squares = np.square(change.absolute, dtype=np.float64)
-        norms = np.bincount(classes, weights=squares, minlength=num_classes).tolist()
-        classes *= 2
-        classes += change.absolute > 0
-        counts = np.bincount(classes, minlength=2 * num_classes).reshape(num_classes, 2)
-        entries, changed = counts.sum(axis=1).tolist(), counts[:, 1].tolist()
-        self._norm += sum(norms)
-        for number, place in enumerate(self._places):
-            at, above = 2 * place + 1, slice(2 * place + 2, None)
-            quota = min(entries[at], self._quota_left[number])
-            tied = changed[at], norms[at]
-            if 0 < quota < entries[at]:
-                first = np.flatnonzero(keys == self._keys[place])[:quota]
-                tied = int(np.count_nonzero(change.absolute[first])), float(squares[first].sum())
-            elif quota == 0:
-                tied = 0, 0.0
-            self._quota_left[number] -= quota
-            self._num_ties[number] += entries[at]
-            self._num_restored_changed[number] += sum(changed[above]) + tied[0]
-            self._norm_removed[number] += sum(norms[above]) + tied[1]
-            before = self._tensors[number][self._name]
-            self._tensors[number][self._name] = TensorCounts(
-                before.num_parameters + len(keys),
-                before.num_changed + sum(changed),
-                before.num_restored + sum(entries[above]) + quota,
-                before.tie_quota + quota,
-            )
+    def second(kernels: Kernels, tensor: PairTensor) -> None:
+        for start, change in passes.changes(kernels, tensor):
+            keys = kernels.keys(criterion, change, tensor.name, start)
+            kernels.count_lower(keys, counts.slots, lower.of(kernels))
 
-    def selections(self, criterion: Criterion, shares: Sequence[float]) -> list[Selection]:
-        """One selection a cut, when every entry of the region was added."""
-        return [
-            Selection(
-                share=share,
-                criterion=criterion,
-                num_parameters=sum(counts.num_parameters for counts in tensors.values()),
-                num_changed=sum(counts.num_changed for counts in tensors.values()),
-                num_restored=cut.num_above + cut.quota,
-                num_restored_changed=self._num_restored_changed[number],
-                num_ties=self._num_ties[number] if cut.quota else 0,
-                norm_removed=min(1.0, self._norm_removed[number] / self._norm)
-                if self._norm
-                else 0.0,
-                cut=cut,
-                tensors=tensors,
-            )
-            for number, (share, cut, tensors) in enumerate(
-                zip(shares, self._cuts, self._tensors, strict=True)
-            )
-        ]
+    if counts.needs_second_pass:
+        passes.engine.each(passes.tensors, second)
+        counts.lower = added(lower.parts(), counts.lower)
+    else:
+        passes.advance(sum(tensor.num_parameters for tensor in passes.tensors))
+    return counts
+
+
+class _Sums(NamedTuple):
+    """Of a set of entries of one tensor, or of several put together."""
+
+    num_entries: int
+    num_changed: int
+    norm: float  # sum of the squared changes
+
+    @classmethod
+    def of(cls, row: NDArray[np.float64]) -> _Sums:
+        return cls(int(row[0]), int(row[1]), float(row[2]))
+
+
+class _Tally(NamedTuple):
+    """What one cut takes of one tensor."""
+
+    above: _Sums
+    tied: _Sums
+
+
+def tallied(
+    passes: Passes, criterion: Criterion, shares: Sequence[float], cuts: Sequence[Cut]
+) -> list[Selection]:
+    """What each cut restores: one pass more, and a look at the tensor that a tie ends in.
+
+    Args:
+        passes: over the region's tensors.
+        criterion: how they are ranked.
+        shares: the percents.
+        cuts: where each share cuts the order.
+    """
+    cut_keys = np.array([*(cut.key for cut in cuts), _SMALLEST_KEY], dtype=np.int32)
+
+    def tally(kernels: Kernels, tensor: PairTensor) -> NDArray[np.float64]:
+        sums = np.zeros((2, len(cut_keys), 3))
+        for start, change in passes.changes(kernels, tensor):
+            keys = kernels.keys(criterion, change, tensor.name, start)
+            sums += kernels.tally(keys, change, cut_keys)
+        return sums
+
+    tables = passes.engine.each(passes.tensors, tally)
+    whole = {name: _Sums.of(table[:, -1].sum(axis=0)) for name, table in tables.items()}
+    selections = []
+    for number, (share, cut) in enumerate(zip(shares, cuts, strict=True)):
+        tallies = {
+            name: _Tally(*(_Sums.of(row) for row in table[:, number]))
+            for name, table in tables.items()
+        }
+        selections.append(_selection(passes, criterion, share, cut, tallies, whole))
+    return selections
+
+
+def _selection(
+    passes: Passes,
+    criterion: Criterion,
+    share: float,
+    cut: Cut,
+    tallies: Mapping[str, _Tally],
+    whole: Mapping[str, _Sums],
+) -> Selection:
+    tensors: dict[str, TensorCounts] = {}
+    restored: list[_Sums] = []
+    quota_left = cut.quota
+    for tensor in passes.tensors:
+        above, tied = tallies[tensor.name]
+        quota = min(tied.num_entries, quota_left)
+        if tied.num_changed == 0:
+            tied = _Sums(quota, 0, 0.0)
+        elif 0 < quota < tied.num_entries:
+            tied = _first_ties(passes, criterion, tensor, cut.key, quota)
+        restored += [above, tied] if quota else [above]
+        quota_left -= quota
+        tensors[tensor.name] = TensorCounts(
+            num_parameters=whole[tensor.name].num_entries,
+            num_changed=whole[tensor.name].num_changed,
+            num_restored=above.num_entries + quota,
+            tie_quota=quota,
+        )
+    norm = math.fsum(sums.norm for sums in whole.values())
+    norm_restored = math.fsum(sums.norm for sums in restored)
+    return Selection(
+        share=share,
+        criterion=criterion,
+        num_parameters=sum(counts.num_parameters for counts in tensors.values()),
+        num_changed=sum(counts.num_changed for counts in tensors.values()),
+        num_restored=cut.num_above + cut.quota,
+        num_restored_changed=sum(sums.num_changed for sums in restored),
+        num_ties=sum(tally.tied.num_entries for tally in tallies.values()) if cut.quota else 0,
+        norm_removed=min(1.0, norm_restored / norm) if norm else 0.0,
+        cut=cut,
+        tensors=tensors,
+    )
+
+
+def _first_ties(
+    passes: Passes, criterion: Criterion, tensor: PairTensor, cut: int, quota: int
+) -> _Sums:
+    """Of the first ``quota`` entries of a tensor whose key is that of the cut."""
+    kernels = NumpyKernels()
+    num_changed, norm, left = 0, 0.0, quota
+    for piece in passes.pair.pieces(tensor, kernels.piece_size):
+        change = kernels.change(piece.base, piece.tuned)
+        ties = np.flatnonzero(kernels.keys(criterion, change, tensor.name, piece.start) == cut)
+        squares = np.square(change.absolute[ties[:left]], dtype=np.float64)
+        num_changed += int(np.count_nonzero(squares))
+        norm += float(squares.sum())
+        left -= min(left, len(ties))
+        if not left:
+            break
+    return _Sums(quota, num_changed, norm)

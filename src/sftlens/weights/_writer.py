@@ -8,25 +8,13 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from sftlens.checkpoints import Checkpoint, TensorInfo
+from sftlens.checkpoints import Checkpoint
 from sftlens.errors import UserError
+from sftlens.headers import TensorInfo
+from sftlens.weights._companions import place
+from sftlens.weights._pair import CheckpointPair
 from sftlens.weights._reading import WeightFiles
 
-_WEIGHTS_AND_PICKLES = {
-    ".safetensors",
-    ".bin",
-    ".pt",
-    ".pth",
-    ".ckpt",
-    ".pkl",
-    ".pickle",
-    ".h5",
-    ".msgpack",
-    ".onnx",
-    ".gguf",
-    ".npz",
-}
-_RUN_FILES = {"README.md", "manifest.json", "trainer_state.json"}
 _SPARE_BYTES = 16 << 20  # for headers, tables and the file system's own
 
 
@@ -52,50 +40,35 @@ class ModelWriter:
                 rest = rest[file.write(rest) :]
 
 
-def companions(checkpoint: Checkpoint) -> list[Path]:
-    """The files that make a model folder complete beside its weights, in the order of their names.
-
-    Every regular file at the top level, such as configuration, tokenizer and chat template, except
-    weights of any format, pickles, hidden files, and what tells of an earlier run. A link is
-    followed within the folder and within the hub's cache.
-
-    Raises:
-        UserError: when a link leads elsewhere.
-    """
-    found = []
-    home = checkpoint.folder.resolve()
-    blobs = home.parent.parent / "blobs"
-    for path in sorted(checkpoint.folder.iterdir()):
-        name = path.name
-        if name.startswith(".") or name in _RUN_FILES or not path.is_file():
-            continue
-        is_index = name.endswith(".index.json") and name != checkpoint.index
-        if is_index or path.suffix.lower() in {*_WEIGHTS_AND_PICKLES, ".parquet"}:
-            continue
-        if path.is_symlink() and path.resolve().parent not in (home, blobs):
-            raise UserError(
-                f"{path}: is a link that leads out of the model folder; put a copy in its place"
-            )
-        found.append(path)
-    return found
+def copy_companions(pair: CheckpointPair, folder: Path) -> None:
+    """Copy the pair's companions, their content and not their links or permissions."""
+    for path in pair.companions():
+        target = folder / place(path)
+        target.parent.mkdir(exist_ok=True)
+        shutil.copyfile(path, target)
 
 
-def copy_companions(checkpoint: Checkpoint, folder: Path) -> None:
-    """Copy :func:`companions`, their content and not their links or permissions."""
-    for path in companions(checkpoint):
-        shutil.copyfile(path, folder / path.name)
+def needed_bytes(pair: CheckpointPair, num_copies: int) -> int:
+    """What so many restored models take on disk."""
+    headers = sum(len(pair.tuned_files.header(file)) for file in pair.tuned.files)
+    weights = sum(info.end - info.begin for info in pair.tuned.tensors.values())
+    beside = sum(path.stat().st_size for path in pair.companions())
+    return num_copies * (headers + weights + beside + _SPARE_BYTES)
 
 
-def require_space(checkpoint: Checkpoint, out: Path, num_copies: int) -> None:
+def free_bytes(out: Path) -> int:
+    """What the disk that a place lies on, or would lie on, has free."""
+    parents = (out.absolute(), *out.absolute().parents)
+    return shutil.disk_usage(next(parent for parent in parents if parent.exists())).free
+
+
+def require_space(pair: CheckpointPair, out: Path, num_copies: int) -> None:
     """Refuse to start what the disk cannot hold.
 
     Raises:
         UserError: when the file system of ``out`` has less room than the copies take.
     """
-    files = [checkpoint.folder / file for file in checkpoint.files] + companions(checkpoint)
-    needed = num_copies * (sum(path.stat().st_size for path in files) + _SPARE_BYTES)
-    place = next(parent for parent in (out.absolute(), *out.absolute().parents) if parent.exists())
-    free = shutil.disk_usage(place).free
+    needed, free = needed_bytes(pair, num_copies), free_bytes(out)
     if free < needed:
         raise UserError(
             f"{out}: needs {needed / 1e9:.2f} GB, and the disk has {free / 1e9:.2f} GB free; "

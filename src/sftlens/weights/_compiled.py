@@ -1,0 +1,378 @@
+"""The kernels compiled by numba: loops over short runs that stay in the processor's cache.
+
+Keys are not kept: each step makes those of a run anew, which takes less time than to fetch them
+from memory. Nothing is reordered that rounds, so the results are numpy's, bit by bit; only the
+sums of squares of a tally are added up in another order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import numba
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from sftlens.weights._change import RELATIVE_EPSILON, Change, as_float32
+from sftlens.weights._kernels import NULL_BLOCK, PIECE, Counts, Null, Tallies, permutation
+from sftlens.weights._keys import MIX_FIRST, MIX_SECOND, MIX_STEP, Criterion, Keys, random_offset
+from sftlens.weights._methods import bits
+
+_EPSILON = RELATIVE_EPSILON
+_STEP, _FIRST, _SECOND = np.uint64(MIX_STEP), np.uint64(MIX_FIRST), np.uint64(MIX_SECOND)
+
+_RUN = 2048  # entries; what is made of them fits the innermost cache
+_RELATIVE, _ABSOLUTE, _SMALL_BASE, _RANDOM, _NULL = range(5)
+_KINDS = {
+    "relative": _RELATIVE,
+    "absolute": _ABSOLUTE,
+    "small-base": _SMALL_BASE,
+    "random": _RANDOM,
+}
+_CROWDED = 32  # of a run, one hit in so many of the first keys is a crowd
+_NUM_SPARE = 16
+
+
+def _compiled(**options: Any) -> Callable[[Callable[..., Any]], Any]:
+    def decorate(function: Callable[..., Any]) -> Any:
+        try:
+            return numba.njit(nogil=True, error_model="numpy", cache=True, **options)(function)
+        except RuntimeError:  # no folder to keep compiled code in
+            return numba.njit(nogil=True, error_model="numpy", **options)(function)
+
+    return decorate
+
+
+class _Stored(NamedTuple):
+    """Entries as the compiled loops take them: shifted to the left they are float32 bits."""
+
+    bits: NDArray[Any]  # uint16 of bfloat16, uint32 of float32
+    shift: np.uint32
+
+
+class _Recipe(NamedTuple):
+    """What the keys of a piece are made from."""
+
+    base: _Stored
+    tuned: _Stored
+    kind: int
+    flip: np.int32  # all ones where the order is turned around
+    order: NDArray[np.int32]  # the permutation of the null's runs, else empty
+    last_order: NDArray[np.int32]  # that of its last run, if it is shorter
+    offset: np.uint64  # of the random numbers
+    start: np.uint64  # flat position of the first entry
+
+
+class CompiledKernels:
+    """See :class:`Kernels`."""
+
+    piece_size = PIECE
+    device = torch.device("cpu")
+
+    def change(self, base: Tensor, tuned: Tensor) -> Change:
+        return Change(_stored(base), _stored(tuned))
+
+    def all_below(self, change: Change, limit: float) -> bool:
+        recipe = _recipe(change, _ABSOLUTE)
+        return bool(_num_below(recipe, np.float32(limit)) == len(recipe.base.bits))
+
+    def keys(self, criterion: Criterion, change: Change, name: str, start: int) -> Any:
+        kind = _KINDS[criterion.ranking]
+        offset = random_offset(name, criterion.seed) if kind == _RANDOM else 0
+        return _recipe(change, kind, start)._replace(
+            flip=np.int32(-1 if criterion.order == "bottom" else 0), offset=np.uint64(offset)
+        )
+
+    def count_upper(self, keys: _Recipe, counts: Counts) -> None:
+        _count_upper(keys, counts)
+
+    def count_lower(self, keys: _Recipe, slots: NDArray[np.int32], counts: Counts) -> None:
+        _count_lower(keys, slots, counts.reshape(-1))
+
+    def count_measures(
+        self, change: Change, start: int, null: Null, counts: Sequence[Counts]
+    ) -> None:
+        recipe = _null_recipe(change, start, null)
+        _count_measures(recipe, null.stride, *counts)
+
+    def count_measures_lower(
+        self,
+        change: Change,
+        start: int,
+        null: Null,
+        slots: Sequence[NDArray[np.int32]],
+        counts: Sequence[Counts],
+    ) -> None:
+        recipe = _null_recipe(change, start, null)
+        _count_measures_lower(recipe, null.stride, *slots, *(own.reshape(-1) for own in counts))
+
+    def tally(self, keys: _Recipe, change: Change, cuts: Keys) -> Tallies:
+        above, tied = np.zeros((len(cuts), 3)), np.zeros((len(cuts), 3))
+        _tally(keys, cuts, above, tied)
+        return Tallies(above, tied)
+
+    def mask(self, keys: _Recipe, cut: int, quota: int) -> tuple[NDArray[np.bool_], int]:
+        result = np.empty(len(keys.base.bits), dtype=np.bool_)
+        return result, int(_mask(keys, np.int32(cut), quota, result))
+
+    def restored(self, base: Tensor, tuned: Tensor, mask: NDArray[np.bool_]) -> Tensor:
+        if base.dtype != tuned.dtype:
+            base = base.to(tuned.dtype)
+        result = torch.empty_like(tuned)
+        _select(bits(base), bits(tuned), mask, bits(result))
+        return result
+
+
+_NO_ORDER = np.zeros(0, dtype=np.int32)
+
+
+def _stored(entries: Tensor) -> _Stored:
+    if entries.dtype == torch.bfloat16:
+        return _Stored(bits(entries).view(np.uint16), np.uint32(16))
+    return _Stored(as_float32(entries).view(np.uint32), np.uint32(0))
+
+
+def _recipe(change: Change, kind: int, start: int = 0) -> _Recipe:
+    return _Recipe(
+        base=change.base,
+        tuned=change.absolute,
+        kind=kind,
+        flip=np.int32(0),
+        order=_NO_ORDER,
+        last_order=_NO_ORDER,
+        offset=np.uint64(0),
+        start=np.uint64(start),
+    )
+
+
+def _null_recipe(change: Change, start: int, null: Null) -> _Recipe:
+    num_last = len(change.base.bits) % NULL_BLOCK
+    return _recipe(change, _NULL, start)._replace(
+        order=permutation(NULL_BLOCK, null.seed), last_order=permutation(num_last, null.seed)
+    )
+
+
+@_compiled()
+def _widen(stored, shift, result):  # type: ignore[no-untyped-def]
+    for i in range(stored.size):
+        result[i] = np.uint32(stored[i]) << shift
+
+
+@_compiled()
+def _divide(absolute, base, result):  # type: ignore[no-untyped-def]
+    for i in range(absolute.size):
+        result[i] = absolute[i] / (abs(base[i]) + _EPSILON)
+
+
+@_compiled()
+def _add_upper(keys, counts):  # type: ignore[no-untyped-def]
+    for i in range(keys.size):
+        upper = (keys[i] >> 16) + 32768
+        counts[upper, 0] += 1
+        counts[upper, 1] += keys[i] & 0xFFFF
+
+
+@_compiled()
+def _add_lower(keys, slots, places):  # type: ignore[no-untyped-def]
+    spare = places.size - _NUM_SPARE
+    num_looked_at = min(keys.size, 256)
+    num_hits = 0
+    for i in range(num_looked_at):
+        num_hits += slots[(keys[i] >> 16) + 32768] >= 0
+    if num_hits * _CROWDED < num_looked_at:
+        for i in range(keys.size):
+            slot = slots[(keys[i] >> 16) + 32768]
+            if slot >= 0:
+                places[(slot << 16) | (keys[i] & 0xFFFF)] += 1
+    else:
+        # Without a branch that the processor would guess wrong: what is not asked for is counted
+        # too, in turn at a few places of which none waits for the one before.
+        for i in range(keys.size):
+            slot = slots[(keys[i] >> 16) + 32768]
+            place = (slot << 16) | (keys[i] & 0xFFFF)
+            places[place if slot >= 0 else spare + (i & (_NUM_SPARE - 1))] += 1
+
+
+@_compiled()
+def _fill(recipe, kind, low, base_bits, tuned_bits, absolute, keys):  # type: ignore[no-untyped-def]
+    """Make the absolute changes and the keys of a run, from entry ``low`` on.
+
+    The others are scratch, (num_entries,), the bits uint32.
+    """
+    num_entries = keys.size
+    _widen(recipe.base.bits[low : low + num_entries], recipe.base.shift, base_bits)
+    _widen(recipe.tuned.bits[low : low + num_entries], recipe.tuned.shift, tuned_bits)
+    base = base_bits.view(np.float32)
+    tuned = tuned_bits.view(np.float32)
+    values = keys.view(np.float32)
+    for i in range(num_entries):
+        absolute[i] = abs(tuned[i] - base[i])
+    if kind == _RELATIVE:
+        _divide(absolute, base, values)
+    elif kind == _ABSOLUTE:
+        for i in range(num_entries):
+            values[i] = absolute[i]
+    elif kind == _NULL:
+        order = recipe.order if num_entries == recipe.order.size else recipe.last_order
+        for i in range(num_entries):
+            values[i] = absolute[order[i]] / (abs(base[i]) + _EPSILON)
+    elif kind == _SMALL_BASE:
+        for i in range(num_entries):
+            keys[i] = ~np.int32(base_bits[i] & np.uint32(0x7FFFFFFF))
+    else:
+        for i in range(num_entries):
+            mixed = (recipe.start + np.uint64(low + i)) * _STEP + recipe.offset
+            mixed = (mixed ^ (mixed >> np.uint64(30))) * _FIRST
+            mixed = (mixed ^ (mixed >> np.uint64(27))) * _SECOND
+            mixed = mixed ^ (mixed >> np.uint64(31))
+            keys[i] = np.int32(mixed >> np.uint64(33))
+    if recipe.flip:
+        for i in range(num_entries):
+            keys[i] = ~keys[i]
+
+
+@_compiled()
+def _scratch(recipe, run):  # type: ignore[no-untyped-def]
+    size = min(run, recipe.base.bits.size)
+    return (
+        np.empty(size, np.uint32),
+        np.empty(size, np.uint32),
+        np.empty(size, np.float32),
+        np.empty(size, np.int32),
+    )
+
+
+@_compiled()
+def _num_below(recipe, limit):  # type: ignore[no-untyped-def]
+    base, tuned, absolute, keys = _scratch(recipe, _RUN)
+    num_entries = recipe.base.bits.size
+    num_below = 0
+    for low in range(0, num_entries, _RUN):
+        size = min(_RUN, num_entries - low)
+        _fill(recipe, recipe.kind, low, base[:size], tuned[:size], absolute[:size], keys[:size])
+        for i in range(size):
+            num_below += absolute[i] < limit
+    return num_below
+
+
+@_compiled()
+def _count_upper(recipe, counts):  # type: ignore[no-untyped-def]
+    base, tuned, absolute, keys = _scratch(recipe, _RUN)
+    num_entries = recipe.base.bits.size
+    for low in range(0, num_entries, _RUN):
+        size = min(_RUN, num_entries - low)
+        _fill(recipe, recipe.kind, low, base[:size], tuned[:size], absolute[:size], keys[:size])
+        _add_upper(keys[:size], counts)
+
+
+@_compiled()
+def _count_lower(recipe, slots, places):  # type: ignore[no-untyped-def]
+    base, tuned, absolute, keys = _scratch(recipe, _RUN)
+    num_entries = recipe.base.bits.size
+    for low in range(0, num_entries, _RUN):
+        size = min(_RUN, num_entries - low)
+        _fill(recipe, recipe.kind, low, base[:size], tuned[:size], absolute[:size], keys[:size])
+        _add_lower(keys[:size], slots, places)
+
+
+@_compiled()
+def _count_measures(recipe, stride, relative, absolute, null):  # type: ignore[no-untyped-def]
+    run = recipe.order.size
+    base, tuned, changes, keys = _scratch(recipe, run)
+    num_entries = recipe.base.bits.size
+    for low in range(0, num_entries, run):
+        size = min(run, num_entries - low)
+        in_null = (np.int64(recipe.start) + low) // run % stride == 0
+        kind = _NULL if in_null else _RELATIVE
+        _fill(recipe, kind, low, base[:size], tuned[:size], changes[:size], keys[:size])
+        if in_null:
+            _add_upper(keys[:size], null)
+            _divide(changes[:size], base[:size].view(np.float32), keys[:size].view(np.float32))
+        _add_upper(keys[:size], relative)
+        _add_upper(changes[:size].view(np.int32), absolute)
+
+
+@_compiled()
+def _count_measures_lower(  # type: ignore[no-untyped-def]
+    recipe, stride, slots_relative, slots_absolute, slots_null, relative, absolute, null
+):
+    run = recipe.order.size
+    base, tuned, changes, keys = _scratch(recipe, run)
+    num_entries = recipe.base.bits.size
+    # Counts of one row, which is a spare, have no slots.
+    has_null = null.size > 65536
+    for low in range(0, num_entries, run):
+        size = min(run, num_entries - low)
+        in_null = has_null and (np.int64(recipe.start) + low) // run % stride == 0
+        kind = _NULL if in_null else _RELATIVE
+        _fill(recipe, kind, low, base[:size], tuned[:size], changes[:size], keys[:size])
+        if in_null:
+            _add_lower(keys[:size], slots_null, null)
+            _divide(changes[:size], base[:size].view(np.float32), keys[:size].view(np.float32))
+        if relative.size > 65536:
+            _add_lower(keys[:size], slots_relative, relative)
+        if absolute.size > 65536:
+            _add_lower(changes[:size].view(np.int32), slots_absolute, absolute)
+
+
+@_compiled(fastmath={"reassoc"})
+def _tally(recipe, cuts, above, tied):  # type: ignore[no-untyped-def]
+    base, tuned, absolute, keys = _scratch(recipe, _RUN)
+    squares = np.empty(keys.size, np.float64)
+    num_entries = recipe.base.bits.size
+    for low in range(0, num_entries, _RUN):
+        size = min(_RUN, num_entries - low)
+        _fill(recipe, recipe.kind, low, base[:size], tuned[:size], absolute[:size], keys[:size])
+        for i in range(size):
+            squares[i] = np.float64(absolute[i]) * np.float64(absolute[i])
+        for number in range(cuts.size):
+            cut = cuts[number]
+            num_above = np.int32(0)
+            num_changed = np.int32(0)
+            num_tied = np.int32(0)
+            for i in range(size):
+                num_above += np.int32(keys[i] > cut)
+                num_changed += np.int32((keys[i] > cut) & (absolute[i] != 0))
+                num_tied += np.int32(keys[i] == cut)
+            norm = 0.0
+            for i in range(size):
+                norm += squares[i] if keys[i] > cut else 0.0
+            above[number, 0] += num_above
+            above[number, 1] += num_changed
+            above[number, 2] += norm
+            if num_tied:
+                num_changed = np.int32(0)
+                norm = 0.0
+                for i in range(size):
+                    num_changed += np.int32((keys[i] == cut) & (absolute[i] != 0))
+                    norm += squares[i] if keys[i] == cut else 0.0
+                tied[number, 0] += num_tied
+                tied[number, 1] += num_changed
+                tied[number, 2] += norm
+
+
+@_compiled()
+def _mask(recipe, cut, quota, result):  # type: ignore[no-untyped-def]
+    base, tuned, absolute, keys = _scratch(recipe, _RUN)
+    num_entries = recipe.base.bits.size
+    used = 0
+    for low in range(0, num_entries, _RUN):
+        size = min(_RUN, num_entries - low)
+        _fill(recipe, recipe.kind, low, base[:size], tuned[:size], absolute[:size], keys[:size])
+        for i in range(size):
+            result[low + i] = keys[i] > cut
+        if used < quota:
+            for i in range(size):
+                if keys[i] == cut and used < quota:
+                    result[low + i] = True
+                    used += 1
+    return used
+
+
+@_compiled()
+def _select(base, tuned, mask, result):  # type: ignore[no-untyped-def]
+    for i in range(base.size):
+        result[i] = base[i] if mask[i] else tuned[i]
