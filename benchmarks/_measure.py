@@ -9,6 +9,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -91,11 +92,9 @@ class _Sampler(threading.Thread):
 def _tree(process: int) -> list[int]:
     found = [process]
     for parent in found:
-        for children in Path(f"/proc/{parent}/task").glob("*/children"):
-            try:
+        with suppress(OSError):  # the process or a thread of it has ended
+            for children in Path(f"/proc/{parent}/task").glob("*/children"):
                 found += map(int, children.read_text().split())
-            except OSError:
-                continue  # the thread has ended
     return found
 
 

@@ -11,7 +11,7 @@ import pytest
 import typer
 
 from sftlens import __version__
-from sftlens.cli import app
+from sftlens.cli import complete_app
 
 # A change of this list is a change of the contract with the users.
 OPTIONS = {
@@ -53,7 +53,7 @@ sys.stderr.write(json.dumps(sorted(heavy & set(sys.modules))))
 
 
 def test_no_new_flags() -> None:
-    root = typer.main.get_command(app)
+    root = typer.main.get_command(complete_app())
     found = {"": root, **root.commands}  # type: ignore[attr-defined]
     told = {
         name: " ".join(
@@ -68,7 +68,7 @@ def test_no_new_flags() -> None:
 
 @pytest.mark.parametrize("name", OPTIONS)
 def test_no_second_names(name: str) -> None:
-    root = typer.main.get_command(app)
+    root = typer.main.get_command(complete_app())
     command = root.commands[name] if name else root  # type: ignore[attr-defined]
     for parameter in command.params:
         if parameter.param_type_name == "option":

@@ -20,6 +20,8 @@ from tiny_models import read_tensors, same_bits, save_model, write_copy, write_r
 import sftlens.weights
 from sftlens.weights import REGIONS, CheckpointPair, Selection, diff, open_pair
 from sftlens.weights import select as select_
+from sftlens.weights._keys import Criterion
+from sftlens.weights._radix import no_upper
 
 RANKINGS = ("relative", "absolute", "small-base", "random")
 ORDERS = ("top", "bottom")
@@ -462,3 +464,19 @@ def test_the_null_shuffles_within_runs(
         assert found["null"] == pytest.approx(found["relative"], rel=1e-9)
     else:
         assert found["null"]["10"] > 1.2 * found["relative"]["10"]
+
+
+@pytest.mark.skipif(importlib.util.find_spec("numba") is None, reason="numba is not installed")
+def test_counts_of_more_entries_than_one_packed_number_holds() -> None:
+    from sftlens.weights._compiled import _SPAN, CompiledKernels
+
+    kernels, upper = CompiledKernels(), no_upper()
+    size = 2 * _SPAN + 5
+    base = torch.zeros(size, dtype=torch.bfloat16)
+    tuned = torch.full((size,), 1.5, dtype=torch.bfloat16)
+    change = kernels.change(base, tuned)
+    kernels.count_upper(kernels.keys(Criterion("relative"), change, "", 0), upper)
+    expected = int(np.float32(np.float32(1.5) / np.float32(1e-8)).view(np.int32))
+    place = (expected >> 16) + 32768
+    assert upper[place].tolist() == [size, size * (expected & 0xFFFF)]
+    assert upper.sum() == upper[place].sum()

@@ -141,8 +141,11 @@ def test_cuts_of_tied_floats(values: list[float], size: int, data: st.DataObject
     for piece in pieces:
         kernels.count_upper(piece, upper)
     counts = KeyCounts(upper, [rank, len(values)])
+    lower = np.zeros_like(counts.lower)
     for piece in pieces:
-        kernels.count_lower(piece, counts.slots, counts.lower)
+        kernels.count_lower(piece, counts.slots, lower)
+    lower[:, 0] = data.draw(st.sampled_from([lower[:, 0], 0]))  # may be left out
+    counts.add_lower([lower])
     cut = counts.cut(rank)
     marker = Marker(cut.key, cut.quota)
     mask = np.concatenate([marker.mask(kernels, piece) for piece in pieces])

@@ -26,8 +26,10 @@ def held(values: np.ndarray, ranks: list[int], size: int) -> list[float | None]:
     for piece in pieces:
         kernels.count_upper(piece, upper)
     counts = KeyCounts(upper, ranks)
+    lower = np.zeros_like(counts.lower)
     for piece in pieces:
-        kernels.count_lower(piece, counts.slots, counts.lower)
+        kernels.count_lower(piece, counts.slots, lower)
+    counts.add_lower([lower])
     assert total(upper) == pytest.approx(values.sum(dtype=np.float64), rel=1e-12)
     return [held_by(counts, rank) for rank in ranks]
 

@@ -86,7 +86,7 @@ def emit(result: Mapping[str, Any], as_json: bool, show: Callable[[], None]) -> 
         show()
 
 
-def main() -> NoReturn:
+def run() -> NoReturn:
     """Run the command line.
 
     Exits with 0 when done, with 2 and one line on standard error when the user can mend it, with

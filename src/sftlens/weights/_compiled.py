@@ -25,6 +25,7 @@ _EPSILON = RELATIVE_EPSILON
 _STEP, _FIRST, _SECOND = np.uint64(MIX_STEP), np.uint64(MIX_FIRST), np.uint64(MIX_SECOND)
 
 _RUN = 2048  # entries; what is made of them fits the innermost cache
+_TALLY_RUN = _RUN // 2  # with their squares
 _RELATIVE, _ABSOLUTE, _SMALL_BASE, _RANDOM, _NULL = range(5)
 _KINDS = {
     "relative": _RELATIVE,
@@ -34,6 +35,13 @@ _KINDS = {
 }
 _CROWDED = 32  # of a run, one hit in so many of the first keys is a crowd
 _NUM_SPARE = 16
+
+# A count and a sum of lower bits in one number, which holds those of _SPAN entries.
+_COUNT_SHIFT = np.uint64(40)
+_ONE = np.uint64(1) << _COUNT_SHIFT
+_LOWER_MASK = _ONE - np.uint64(1)
+_SPAN = 1 << 23
+_LOWEST = np.int32(-(1 << 31))
 
 
 def _compiled(**options: Any) -> Callable[[Callable[..., Any]], Any]:
@@ -69,7 +77,7 @@ class _Recipe(NamedTuple):
 class CompiledKernels:
     """See :class:`Kernels`."""
 
-    piece_size = PIECE
+    piece_size = 8 * PIECE
     device = torch.device("cpu")
 
     def change(self, base: Tensor, tuned: Tensor) -> Change:
@@ -168,11 +176,23 @@ def _divide(absolute, base, result):  # type: ignore[no-untyped-def]
 
 
 @_compiled()
-def _add_upper(keys, counts):  # type: ignore[no-untyped-def]
+def _add_upper(keys, packed):  # type: ignore[no-untyped-def]
+    # Two numbers a place, in turn: a run of equal keys need not wait for its own last addition.
     for i in range(keys.size):
-        upper = (keys[i] >> 16) + 32768
-        counts[upper, 0] += 1
-        counts[upper, 1] += keys[i] & 0xFFFF
+        place = np.uint32(keys[i] ^ _LOWEST)
+        packed[place >> 16, i & 1] += _ONE | np.uint64(place & np.uint32(0xFFFF))
+
+
+@_compiled()
+def _unpack(packed, counts):  # type: ignore[no-untyped-def]
+    """Add packed counts to those of a pass, and set them to 0."""
+    for place in range(packed.shape[0]):
+        for way in range(2):
+            number = packed[place, way]
+            if number:
+                counts[place, 0] += np.int64(number >> _COUNT_SHIFT)
+                counts[place, 1] += np.int64(number & _LOWER_MASK)
+                packed[place, way] = 0
 
 
 @_compiled()
@@ -181,12 +201,14 @@ def _add_lower(keys, slots, places):  # type: ignore[no-untyped-def]
     num_looked_at = min(keys.size, 256)
     num_hits = 0
     for i in range(num_looked_at):
-        num_hits += slots[(keys[i] >> 16) + 32768] >= 0
+        asked = slots[(keys[i] >> 16) + 32768] >= 0
+        num_hits += asked and keys[i] & 0xFFFF != 0
     if num_hits * _CROWDED < num_looked_at:
         for i in range(keys.size):
             slot = slots[(keys[i] >> 16) + 32768]
-            if slot >= 0:
-                places[(slot << 16) | (keys[i] & 0xFFFF)] += 1
+            lower = keys[i] & 0xFFFF
+            if (slot | (lower - 1)) >= 0:  # asked for, and not 0, whose number follows
+                places[(slot << 16) | lower] += 1
     else:
         # Without a branch that the processor would guess wrong: what is not asked for is counted
         # too, in turn at a few places of which none waits for the one before.
@@ -261,11 +283,15 @@ def _num_below(recipe, limit):  # type: ignore[no-untyped-def]
 @_compiled()
 def _count_upper(recipe, counts):  # type: ignore[no-untyped-def]
     base, tuned, absolute, keys = _scratch(recipe, _RUN)
+    packed = np.zeros((65536, 2), np.uint64)
     num_entries = recipe.base.bits.size
     for low in range(0, num_entries, _RUN):
+        if low % _SPAN == 0:
+            _unpack(packed, counts)
         size = min(_RUN, num_entries - low)
         _fill(recipe, recipe.kind, low, base[:size], tuned[:size], absolute[:size], keys[:size])
-        _add_upper(keys[:size], counts)
+        _add_upper(keys[:size], packed)
+    _unpack(packed, counts)
 
 
 @_compiled()
@@ -279,34 +305,51 @@ def _count_lower(recipe, slots, places):  # type: ignore[no-untyped-def]
 
 
 @_compiled()
-def _count_measures(recipe, stride, relative, absolute, null):  # type: ignore[no-untyped-def]
+def _null_run(recipe, stride, low):  # type: ignore[no-untyped-def]
+    """Whether the null is measured from entry ``low`` on, and how many entries go together."""
     run = recipe.order.size
-    base, tuned, changes, keys = _scratch(recipe, run)
-    num_entries = recipe.base.bits.size
-    for low in range(0, num_entries, run):
-        size = min(run, num_entries - low)
-        in_null = (np.int64(recipe.start) + low) // run % stride == 0
+    in_null = (np.int64(recipe.start) + low) // run % stride == 0
+    return in_null, min(run if in_null else _RUN, recipe.base.bits.size - low)
+
+
+@_compiled()
+def _count_measures(recipe, stride, relative, absolute, null):  # type: ignore[no-untyped-def]
+    base, tuned, changes, keys = _scratch(recipe, recipe.order.size)
+    packed = np.zeros((3, 65536, 2), np.uint64)
+    low = 0
+    while low < recipe.base.bits.size:
+        if low % _SPAN == 0:
+            _unpack_measures(packed, relative, absolute, null)
+        in_null, size = _null_run(recipe, stride, low)
         kind = _NULL if in_null else _RELATIVE
         _fill(recipe, kind, low, base[:size], tuned[:size], changes[:size], keys[:size])
         if in_null:
-            _add_upper(keys[:size], null)
+            _add_upper(keys[:size], packed[2])
             _divide(changes[:size], base[:size].view(np.float32), keys[:size].view(np.float32))
-        _add_upper(keys[:size], relative)
-        _add_upper(changes[:size].view(np.int32), absolute)
+        _add_upper(keys[:size], packed[0])
+        _add_upper(changes[:size].view(np.int32), packed[1])
+        low += size
+    _unpack_measures(packed, relative, absolute, null)
+
+
+@_compiled()
+def _unpack_measures(packed, relative, absolute, null):  # type: ignore[no-untyped-def]
+    _unpack(packed[0], relative)
+    _unpack(packed[1], absolute)
+    _unpack(packed[2], null)
 
 
 @_compiled()
 def _count_measures_lower(  # type: ignore[no-untyped-def]
     recipe, stride, slots_relative, slots_absolute, slots_null, relative, absolute, null
 ):
-    run = recipe.order.size
-    base, tuned, changes, keys = _scratch(recipe, run)
-    num_entries = recipe.base.bits.size
+    base, tuned, changes, keys = _scratch(recipe, recipe.order.size)
     # Counts of one row, which is a spare, have no slots.
     has_null = null.size > 65536
-    for low in range(0, num_entries, run):
-        size = min(run, num_entries - low)
-        in_null = has_null and (np.int64(recipe.start) + low) // run % stride == 0
+    low = 0
+    while low < recipe.base.bits.size:
+        in_null, size = _null_run(recipe, stride, low)
+        in_null = in_null and has_null
         kind = _NULL if in_null else _RELATIVE
         _fill(recipe, kind, low, base[:size], tuned[:size], changes[:size], keys[:size])
         if in_null:
@@ -316,30 +359,34 @@ def _count_measures_lower(  # type: ignore[no-untyped-def]
             _add_lower(keys[:size], slots_relative, relative)
         if absolute.size > 65536:
             _add_lower(changes[:size].view(np.int32), slots_absolute, absolute)
+        low += size
 
 
 @_compiled(fastmath={"reassoc"})
 def _tally(recipe, cuts, above, tied):  # type: ignore[no-untyped-def]
-    base, tuned, absolute, keys = _scratch(recipe, _RUN)
+    base, tuned, absolute, keys = _scratch(recipe, _TALLY_RUN)
     squares = np.empty(keys.size, np.float64)
     num_entries = recipe.base.bits.size
-    for low in range(0, num_entries, _RUN):
-        size = min(_RUN, num_entries - low)
+    by_size = (recipe.kind == _RELATIVE or recipe.kind == _ABSOLUTE) and not recipe.flip
+    for low in range(0, num_entries, _TALLY_RUN):
+        size = min(_TALLY_RUN, num_entries - low)
         _fill(recipe, recipe.kind, low, base[:size], tuned[:size], absolute[:size], keys[:size])
         for i in range(size):
             squares[i] = np.float64(absolute[i]) * np.float64(absolute[i])
         for number in range(cuts.size):
             cut = cuts[number]
             num_above = np.int32(0)
-            num_changed = np.int32(0)
             num_tied = np.int32(0)
-            for i in range(size):
-                num_above += np.int32(keys[i] > cut)
-                num_changed += np.int32((keys[i] > cut) & (absolute[i] != 0))
-                num_tied += np.int32(keys[i] == cut)
             norm = 0.0
             for i in range(size):
+                num_above += np.int32(keys[i] > cut)
+                num_tied += np.int32(keys[i] == cut)
                 norm += squares[i] if keys[i] > cut else 0.0
+            num_changed = num_above
+            if not (by_size and cut >= 0):  # else all of them are more than 0
+                num_changed = np.int32(0)
+                for i in range(size):
+                    num_changed += np.int32((keys[i] > cut) & (absolute[i] != 0))
             above[number, 0] += num_above
             above[number, 1] += num_changed
             above[number, 2] += norm

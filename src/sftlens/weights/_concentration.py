@@ -35,7 +35,8 @@ def sum_by_place(upper: Counts) -> NDArray[np.float64]:
 
 def total(upper: Counts) -> float:
     """The sum of the non-negative values counted."""
-    return math.fsum(sum_by_place(upper).tolist())
+    sums = sum_by_place(upper)
+    return math.fsum(sums[sums > 0].tolist())
 
 
 def held(counts: KeyCounts, rank: int) -> float | None:

@@ -23,7 +23,7 @@ from sftlens.weights._tensor_table import TensorSums, by_place, tensor_table
 if TYPE_CHECKING:
     import polars as pl
 
-NULL_ENTRIES = 1 << 27
+NULL_ENTRIES = 1 << 26
 """How many entries of a large region the null is measured on."""
 
 PAPER_SHARES = (1, 3, 5, 10, 20, 40, 60)
@@ -80,8 +80,8 @@ def diff(
     ``relative`` and ``absolute`` are the two changes. ``null`` is the relative change that there
     would be if the size of a change had nothing to do with the size of its weight: abs(t - b) is
     shuffled against abs(b), each among runs of 2^15 consecutive entries of a tensor, by a seeded
-    permutation. Of a region of 2^28 entries or more, every s-th run of each tensor takes part, s
-    being its size over 2^27. The paper's concentration says something about the tuned model only so
+    permutation. Of a region of 2^27 entries or more, every s-th run of each tensor takes part, s
+    being its size over 2^26. The paper's concentration says something about the tuned model only so
     far as it exceeds that of ``null``.
 
     Args:
@@ -165,7 +165,7 @@ def _second_pass(
 
     passes.engine.each(passes.tensors, second)
     for found, shared in zip(counts.values(), lower, strict=True):
-        found.lower = added(shared.parts(), found.lower)
+        found.add_lower(shared.parts())
     return counts
 
 

@@ -91,7 +91,8 @@ class Kernels(Protocol):
     def count_lower(self, keys: Any, slots: NDArray[np.int32], counts: Counts) -> None:
         """Add the keys whose upper bits have a slot, which is not -1, to its row of ``counts``.
 
-        ``counts`` is (num_slots + 1, 65536); what the last row holds afterwards means nothing.
+        ``counts`` is (num_slots + 1, 65536); what the last row holds afterwards means nothing, nor
+        what the place of lower bits of 0 holds: their number follows from the first pass.
         """
 
     def count_measures(

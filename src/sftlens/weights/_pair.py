@@ -22,6 +22,7 @@ from sftlens.headers import DTYPE_BYTES, TensorInfo
 from sftlens.weights._adapter import open_merged
 from sftlens.weights._architecture import Architecture, Kind, Role
 from sftlens.weights._companions import adapter_companions, model_companions
+from sftlens.weights._inventory import Inventory, inventory
 from sftlens.weights._reading import FLOAT_DTYPES, WeightFiles
 from sftlens.weights._regions import parse_region
 
@@ -147,17 +148,18 @@ def open_pair(base: Path, tuned: Path) -> CheckpointPair:
     base_files = WeightFiles(base_checkpoint)
     notes: list[str] = []
     if adapter := is_adapter(tuned):
-        architecture = base_architecture = Architecture(base)
+        architecture = Architecture(base)
         merged = open_merged(tuned, base_checkpoint, architecture)
+        known = base_known = Inventory.of(architecture, base_checkpoint.tensors)
         tuned_checkpoint = replace(base_checkpoint, folder=tuned)
         tuned_files: WeightFiles = merged.files
         notes += merged.notes
     else:
         tuned_checkpoint = open_checkpoint(tuned)
         tuned_files = WeightFiles(tuned_checkpoint)
-        architecture, base_architecture = Architecture(tuned), Architecture(base)
-    aligner = _Aligner(base_checkpoint, tuned_checkpoint, base_files, tuned_files, architecture)
-    aligner.align(base_architecture)
+        known, base_known = inventory(tuned_checkpoint), inventory(base_checkpoint)
+    aligner = _Aligner(base_checkpoint, tuned_checkpoint, base_files, tuned_files, known)
+    aligner.align(base_known)
     return CheckpointPair(
         base=base_checkpoint,
         tuned=tuned_checkpoint,
@@ -179,26 +181,26 @@ class _Aligner:
         tuned: Checkpoint,
         base_files: WeightFiles,
         tuned_files: WeightFiles,
-        architecture: Architecture,
+        known: Inventory,
     ) -> None:
         self.base, self.tuned = base, tuned
         self.base_files, self.tuned_files = base_files, tuned_files
-        self.architecture = architecture
+        self.known = known
         self.tensors: dict[str, PairTensor] = {}
         self.twins: dict[str, str] = {}
         self.notes: list[str] = []
 
-    def align(self, base_architecture: Architecture) -> None:
-        base_roles = _by_canonical(base_architecture.roles(self.base.tensors))
-        tuned_roles = _by_canonical(self.architecture.roles(self.tuned.tensors))
-        types = base_architecture.model_type, self.architecture.model_type
+    def align(self, base_known: Inventory) -> None:
+        base_roles = _by_canonical(base_known.roles)
+        tuned_roles = _by_canonical(self.known.roles)
+        types = base_known.model_type, self.known.model_type
         if types[0] != types[1]:
             self.notes.append(
                 f"the base calls itself {types[0]}, the tuned model {types[1]}; "
                 "their tensors are aligned by name"
             )
-        base = _Side("base", self.base, base_architecture, base_roles)
-        tuned = _Side("tuned model", self.tuned, self.architecture, tuned_roles)
+        base = _Side("base", self.base, base_known, base_roles)
+        tuned = _Side("tuned model", self.tuned, self.known, tuned_roles)
         _refuse_quantised(base)
         _refuse_quantised(tuned)
         _require_same_pieces(base, tuned)
@@ -301,7 +303,7 @@ class _Aligner:
 
     def _count_copies_once(self, tuned: Mapping[str, _Named]) -> None:
         head, embedding = _weight(tuned, "head"), _weight(tuned, "embedding")
-        if head is None or embedding is None or not self.architecture.tied:
+        if head is None or embedding is None or not self.known.tied:
             return
         if head.name in self.tensors and embedding.name in self.tensors:
             first, second = self.tensors[head.name], self.tensors[embedding.name]
@@ -329,7 +331,7 @@ class _Side(NamedTuple):
 
     called: str
     checkpoint: Checkpoint
-    architecture: Architecture
+    known: Inventory
     roles: Mapping[str, _Named]  # by canonical name
 
     def alone(self, other: _Side) -> list[_Named]:
@@ -340,7 +342,7 @@ class _Side(NamedTuple):
         """Whether this side has no need to store it: a head that it ties to its embeddings."""
         return (
             _is_weight(role, "head")
-            and self.architecture.tied
+            and self.known.tied
             and _weight(self.roles, "head") is None
             and _weight(self.roles, "embedding") is not None
         )
@@ -367,13 +369,10 @@ def _require_same_pieces(base: _Side, tuned: _Side) -> None:
 
 def _refuse_quantised(side: _Side) -> None:
     """Refuse weights of eight bits, also where the configuration does not tell of them."""
-    parameters = {
-        name for name, _ in side.architecture.model.named_parameters(remove_duplicate=False)
-    }
     quantised = [
         f"{named.name!r} ({dtype})"
         for named in side.roles.values()
-        if named.role.parameter in parameters
+        if named.role.parameter in side.known.parameters
         and DTYPE_BYTES[dtype := side.checkpoint.tensors[named.name].dtype] == 1
     ]
     if quantised:

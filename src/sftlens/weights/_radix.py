@@ -44,13 +44,24 @@ class KeyCounts:
         asked = [place for place in places if place not in self._known]
         self.slots = np.full(NUM_UPPER, -1, dtype=np.int32)
         self.slots[asked] = np.arange(len(asked), dtype=np.int32)
+        self._of_asked = upper[asked, 0]
         self.lower: Counts = np.zeros((len(asked) + 1, NUM_LOWER), dtype=np.int64)
-        """Of the second pass, as :meth:`Kernels.count_lower` adds them up by :attr:`slots`."""
+        """Of the second pass; see :meth:`add_lower`."""
 
     @property
     def needs_second_pass(self) -> bool:
         """Whether the first pass leaves any cut open."""
         return len(self.lower) > 1
+
+    def add_lower(self, parts: Iterable[Counts]) -> None:
+        """Add the counts of the second pass, as :meth:`Kernels.count_lower` makes them.
+
+        Args:
+            parts: one a thread, of the shape of :attr:`lower`, with a row for each of
+                :attr:`slots`.
+        """
+        self.lower = added(parts, self.lower)
+        self.lower[:-1, 0] = self._of_asked - self.lower[:-1, 1:].sum(axis=1)
 
     def cut(self, rank: int) -> Cut:
         """The cut of the ``rank`` largest keys; ``rank`` is one of those told in the beginning."""

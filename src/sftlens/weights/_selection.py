@@ -268,7 +268,7 @@ def _count(passes: Passes, criterion: Criterion, ranks: Sequence[int]) -> KeyCou
 
     if counts.needs_second_pass:
         passes.engine.each(passes.tensors, second)
-        counts.lower = added(lower.parts(), counts.lower)
+        counts.add_lower(lower.parts())
     else:
         passes.advance(sum(tensor.num_parameters for tensor in passes.tensors))
     return counts

@@ -70,7 +70,7 @@ def by_place(tensors: pl.DataFrame, place: str) -> pl.DataFrame:
     """
     import polars as pl
 
-    sums = tensors.group_by(place).agg(pl.col("^(num|sum)_.*$").sum())
+    sums = tensors.group_by(place, maintain_order=True).agg(pl.col("^(num|sum)_.*$").sum())
     parts = [
         _fraction(name).alias(name.removeprefix("sum_").removeprefix("num_"))
         for name in sums.columns
