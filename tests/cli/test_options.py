@@ -23,7 +23,8 @@ OPTIONS = {
     "pretrain": ("WORLD --out --preset --num-epochs --batch-size --learning-rate --seed --json"),
     "probe": (
         "BASE FACTS --out --num-templates --num-samples --temperature --max-new-tokens "
-        "--matching --seed --json"
+        "--matching --prompting --num-shots --categories --seed --ledger --whole --endpoint "
+        "--endpoint-model --concurrency --json"
     ),
     "report": "RUN --json",
     "restore": (

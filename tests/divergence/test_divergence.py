@@ -63,7 +63,7 @@ def known(generator: TransformersGenerator, facts: list[Fact]) -> list[Fact]:
     said = {
         place: texts[0].split()[0]
         for batch in generator.complete(prompts, Decoding())
-        for place, texts in batch
+        for place, texts, _ in batch
     }
     return [
         make_fact(fact.fact_id, said[place], subject=fact.subject, question=fact.question)

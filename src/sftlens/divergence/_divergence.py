@@ -80,7 +80,7 @@ def base_outlook(
     kept = sorted(
         index
         for batch in generator.complete(prompts, Decoding())
-        for index, texts in batch
+        for index, texts, _ in batch
         if answer_is_near(texts[0], mastered[index].answers)
     )
     if not kept:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple, Protocol
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -24,20 +24,23 @@ class Completed(NamedTuple):
 
     Attributes:
         place: the prompt's place among those that were given.
-        texts: one text a sample, without the prompt and without special tokens.
+        texts: one text a sample asked for, without the prompt and without special tokens.
+        cut: of each text whether it was left as soon as its outcome was settled.
     """
 
     place: int
     texts: list[str]
+    cut: list[bool]
 
 
 class Generator(Protocol):
     """Prompts in, completions out."""
 
-    def complete(self, prompts: Sequence[str], decoding: Decoding) -> Iterator[list[Completed]]:
-        """Complete prompts, batch by batch, in an order of the generator's own.
-
-        A sampled text depends on the model, the prompt, the number of the sample and the decoding,
-        not on the other prompts or their order (up to rounding in the model's arithmetic).
-        """
-        ...
+    def complete(
+        self,
+        prompts: Sequence[str],
+        decoding: Decoding,
+        *,
+        samples: Sequence[Sequence[int]] | None = None,
+        settled: Callable[[int, str], bool] | None = None,
+    ) -> Iterator[list[Completed]]: ...

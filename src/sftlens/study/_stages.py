@@ -12,12 +12,13 @@ from typing import NamedTuple
 
 import polars as pl
 
+from sftlens.checkpoints import model_identity
 from sftlens.divergence import base_outlook, best_templates, divergence
 from sftlens.errors import UserError
 from sftlens.facts import Fact
 from sftlens.generation import TransformersGenerator, load_model
 from sftlens.manifest import read_manifest, write_manifest
-from sftlens.mastery import Probe, probe
+from sftlens.mastery import Probe, Stores, num_completions, open_ledgers, probe
 from sftlens.progress import Advance, progress
 from sftlens.scoring import score, score_sweep
 from sftlens.study._settings import Run, StudySettings, training_runs
@@ -84,7 +85,7 @@ def run_stages(study: Study) -> dict[str, pl.DataFrame]:
         The tables ``completions``, ``mastery``, ``runs``, ``scores``, ``divergence``,
         ``concentration``, ``tensors`` and ``restorations``.
     """
-    completions, mastery = probe_stage(study)
+    completions, mastery = probe_stage(study)[:2]
     levels = dict(mastery.select("fact_id", "level").iter_rows())
     runs = trainable_runs(study, levels)
     largest = [run for run in runs if run.size == max(study.settings.sizes)]
@@ -113,14 +114,19 @@ def tuned_folder(store: Store, run: str) -> Path:
 def probe_stage(study: Study) -> Probe:
     """Grade the facts by the base model."""
     settings = study.settings.probe
-    total = len(study.facts) * settings.num_templates * settings.num_samples
+    total = num_completions(len(study.facts), settings)
     model, tokenizer, _ = load_model(study.base)
-    with progress("probing the base model", total) as advance:
+    ledgers = open_ledgers(study.store.folder / "ledger", model_identity(study.base), settings)
+    with (
+        progress("probing the base model", total) as advance,
+        ledgers.sampled as sampled,
+        ledgers.greedy as greedy,
+    ):
         return probe(
             TransformersGenerator(model, tokenizer),
             study.facts,
             settings,
-            parts=study.store.folder / "completions",
+            stores=Stores(sampled, greedy),
             advance=advance,
         )
 
