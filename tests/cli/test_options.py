@@ -19,7 +19,9 @@ OPTIONS = {
     "demo": "--out --quick --json",
     "diff": "BASE TUNED --region --layers --out --json",
     "divergence": "BASE TUNED FACTS --mastery --out --json",
-    "facts": "FACTS --aliases --out --json",
+    "facts": (
+        "FACTS --topics --aliases --column --split --domain --topic --limit --seed --out --json"
+    ),
     "pretrain": ("WORLD --out --preset --num-epochs --batch-size --learning-rate --seed --json"),
     "probe": (
         "BASE FACTS --out --num-templates --num-samples --temperature --max-new-tokens "

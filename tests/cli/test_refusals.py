@@ -97,7 +97,7 @@ def test_a_missing_path(sftlens: Call, inputs: Inputs, name: str, absent: str) -
         ("facts.jsonl", "", "holds no facts"),
         ("facts.csv", "topic,subject,question,answers\nP19,A,A?,Paris\nP19,B\n", "line 3"),
         ("facts.csv", "topic,subject,question\nP19,A,A?\n", "column answers is missing"),
-        ("facts.jsonl", '{"topic": "P19"}\n', "line 1: column subject, question, answers"),
+        ("facts.jsonl", '{"topic": "P19"}\n', "line 1: column question, answers"),
         ("facts.parquet", "no Parquet", "cannot be read as Parquet"),
     ],
 )
