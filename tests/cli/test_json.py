@@ -79,7 +79,9 @@ def test_pretrain(sftlens: Call, world: Path, tmp_path: Path) -> None:
 
 def test_probe(sftlens: Call, base: Path, world: Path, mastery: Mastery, tmp_path: Path) -> None:
     found = run_twice(sftlens, tmp_path / "mastery", "probe", base, world, *PROBED)
-    assert {name: found.pop(name) for name in ("num_facts", "num_completions", "levels", "out")} == {
+    assert {
+        name: found.pop(name) for name in ("num_facts", "num_completions", "levels", "out")
+    } == {
         "num_facts": 142,
         "num_completions": 142 * 8,
         "levels": [list(mastery.levels.values()).count(level) for level in range(5)],

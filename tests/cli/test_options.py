@@ -25,8 +25,8 @@ OPTIONS = {
     "pretrain": ("WORLD --out --preset --num-epochs --batch-size --learning-rate --seed --json"),
     "probe": (
         "BASE FACTS --out --num-templates --num-samples --temperature --max-new-tokens "
-        "--matching --prompting --num-shots --categories --seed --ledger --whole --endpoint "
-        "--endpoint-model --concurrency --json"
+        "--matching --prompting --num-shots --categories --seed --topics --ledger --whole "
+        "--endpoint --endpoint-model --concurrency --json"
     ),
     "report": "RUN --json",
     "restore": (

@@ -10,15 +10,17 @@ from typing import Any
 
 import polars as pl
 import pytest
-from killed import in_own_process
 
+from killed import in_own_process
 from sftlens.generation import TransformersGenerator
 from sftlens.mastery import Ledger, run_probe
 from sftlens.mastery._ledger import Entry
 from tiny_world import PROBE
 
 _random = random.Random(0)
-MOMENTS = [(_random.randrange(1, 6), _random.choice(["before", "torn", "after"])) for _ in range(20)]
+MOMENTS = [
+    (_random.randrange(1, 6), _random.choice(["before", "torn", "after"])) for _ in range(20)
+]
 SETTINGS = PROBE.model_copy(update={"categories": True})
 
 

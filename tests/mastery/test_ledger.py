@@ -129,7 +129,7 @@ def test_damage_is_told(tmp_path: Path) -> None:
     (ledger.folder / "0.jsonl").unlink()
     [packed] = ledger.folder.glob("*.parquet")
     packed.write_bytes(b"PAR1")
-    with pytest.raises(UserError, match="cannot be read as Parquet .*; remove it"):
+    with pytest.raises(UserError, match=r"cannot be read as Parquet .*; remove it"):
         ledger.table()
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match="is a file"):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import re
 
+import polars as pl
 import pytest
 
 from sftlens.errors import UserError
@@ -14,6 +15,7 @@ from sftlens.mastery import (
     MASTERY_SCHEMA,
     TEMPLATES_SCHEMA,
     ProbeSettings,
+    best_templates,
     level_of,
     level_sizes,
     probe,
@@ -138,12 +140,26 @@ def test_texts_end_where_their_outcome_is_settled() -> None:
 def test_what_each_template_gave() -> None:
     found = probe(ScriptedGenerator(script), FACTS, SETTINGS)
     assert found.templates.schema == TEMPLATES_SCHEMA
-    for topic, template, number, hits, mastery in found.templates.iter_rows():
+    for topic, template, text, number, hits, mastery in found.templates.iter_rows():
+        assert text == builtin_topics()[topic].templates[template]
         own = [fact for fact in FACTS if fact.topic == topic]
         assert number == 4 * len(own)
         assert hits == sum(naive_hits(fact, SETTINGS)[template] for fact in own)
         assert mastery == hits / number
     assert len(found.templates) == 3 * 3
+
+
+def test_best_templates() -> None:
+    rows = [
+        ("P19", 0, "{subject} a", 3, 2, 2 / 3),
+        ("P19", 2, "{subject} c", 3, 3, 1.0),
+        ("P20", 1, "{subject} e", 2, 1, 0.5),
+        ("P20", 0, "{subject} d", 2, 1, 0.5),
+        ("nq_open", 0, None, 2, 2, 1.0),
+    ]
+    table = pl.DataFrame(rows, schema=TEMPLATES_SCHEMA, orient="row")
+    for templates in (table, table.reverse()):
+        assert best_templates(templates) == {"P19": (2, "{subject} c"), "P20": (0, "{subject} d")}
 
 
 def test_categories_of_slick() -> None:
@@ -156,7 +172,9 @@ def test_categories_of_slick() -> None:
 
     def told(prompt: str, sample: int) -> str:
         fact = next(fact_id for fact_id in texts if f"Subject {fact_id}" in prompt)
-        number = [builtin_topics()["P19"].prompt(n, f"Subject {fact}") for n in (0, 1)].index(prompt)
+        number = [builtin_topics()["P19"].prompt(n, f"Subject {fact}") for n in (0, 1)].index(
+            prompt
+        )
         if generator.greedy:
             return texts[fact][number]
         return "Paris" if fact == "c" and sample == 1 else "no"
@@ -175,7 +193,9 @@ def test_categories_of_slick() -> None:
 
 def test_questions_after_solved_ones() -> None:
     facts = [
-        make_fact(f"f{number}", f"City{number}", topic="nq_open", subject="", question=f"Where {number}?")
+        make_fact(
+            f"f{number}", f"City{number}", topic="nq_open", subject="", question=f"Where {number}?"
+        )
         for number in range(7)
     ]
     seen: list[str] = []
@@ -189,6 +209,7 @@ def test_questions_after_solved_ones() -> None:
     settings = ProbeSettings(num_templates=3, num_samples=2, num_shots=2)
     found = probe(ScriptedGenerator(answer), facts, settings)
     assert found.mastery["mastery"].to_list() == [0.5] * 7
+    assert found.templates["text"].to_list() == [None] * 3
     prompts = sorted({prompt for prompt in seen if prompt.endswith("Q: Where 3?\nA:")})
     assert len(prompts) == 3
     for prompt in prompts:

@@ -18,7 +18,9 @@ S = ProbeSettings
 @app.command()
 def probe(
     base: Annotated[str, typer.Argument(metavar="BASE", help="Base model: folder or hub id.")],
-    facts: Annotated[str, typer.Argument(metavar="FACTS", help="Facts file or world folder.")],
+    facts: Annotated[
+        str, typer.Argument(metavar="FACTS", help="Facts file, world folder or NAME:PATH.")
+    ],
     out: Annotated[Path, typer.Option(help="The mastery folder.")],
     num_templates: Annotated[int, setting(S, "num_templates")] = default(S, "num_templates"),
     num_samples: Annotated[int, setting(S, "num_samples")] = default(S, "num_samples"),
@@ -29,6 +31,9 @@ def probe(
     num_shots: Annotated[int, setting(S, "num_shots")] = default(S, "num_shots"),
     categories: Annotated[bool, setting(S, "categories", "--categories")] = False,
     seed: Annotated[int, setting(S, "seed")] = default(S, "seed"),
+    topics: Annotated[
+        Path | None, typer.Option(help="YAML file of own topics and templates.")
+    ] = None,
     ledger: Annotated[
         Path | None, typer.Option(help="Keep completions here, for this and other probes.")
     ] = None,
@@ -61,7 +66,16 @@ def probe(
         seed=seed,
     )
     serving = None if endpoint is None else Serving(endpoint, endpoint_model, concurrency)
-    result = run_probe(base, facts, out, settings, ledger=ledger, serving=serving, cut=not whole)
+    result = run_probe(
+        base,
+        facts,
+        out,
+        settings,
+        topics_file=topics,
+        ledger=ledger,
+        serving=serving,
+        cut=not whole,
+    )
     if result is not None:  # else another process tells it
         emit(result._asdict(), as_json, lambda: _show(result))
 

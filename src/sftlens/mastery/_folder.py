@@ -11,7 +11,7 @@ import polars as pl
 
 from sftlens.errors import UserError
 from sftlens.manifest import read_manifest
-from sftlens.mastery._grade import MASTERY_SCHEMA
+from sftlens.mastery._grade import MASTERY_SCHEMA, TEMPLATES_SCHEMA
 from sftlens.tables import read_table
 
 COMPLETIONS = "completions.parquet"
@@ -51,6 +51,16 @@ class Mastery(NamedTuple):
             UserError: when the folder lost its table.
         """
         return read_table(self.folder / COMPLETIONS, remedy="probe again")
+
+    def templates(self) -> pl.DataFrame:
+        """What each template gave.
+
+        Raises:
+            UserError: when the folder lacks its table.
+        """
+        return read_table(
+            self.folder / TEMPLATES, remedy="probe again", columns=TEMPLATES_SCHEMA.names()
+        )
 
     def require_base(self, identity: Mapping[str, str]) -> None:
         """Refuse a base model other than the one that was probed.

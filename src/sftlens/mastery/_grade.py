@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import polars as pl
 
@@ -42,6 +43,7 @@ TEMPLATES_SCHEMA = pl.Schema(
     {
         "topic": pl.String(),
         "template": pl.Int32(),
+        "text": pl.String(),
         "num_completions": pl.Int64(),
         "num_hits": pl.Int64(),
         "mastery": pl.Float64(),
@@ -101,28 +103,57 @@ def _categories(
     }
 
 
-def template_counts(mastery: pl.DataFrame, completions: pl.DataFrame) -> pl.DataFrame:
-    """What each template of each topic gave: :data:`TEMPLATES_SCHEMA`, by topic and template."""
-    topics = mastery.select("fact_id", "topic")
-    return (
-        completions.join(topics, on="fact_id")
+def template_counts(
+    mastery: pl.DataFrame, completions: pl.DataFrame, wording: Callable[[str, int], str | None]
+) -> pl.DataFrame:
+    """What each template of each topic gave: :data:`TEMPLATES_SCHEMA`, by topic and template.
+
+    Args:
+        mastery: of some facts.
+        completions: theirs.
+        wording: the text of a template, by topic and number.
+    """
+    counts = (
+        completions.join(mastery.select("fact_id", "topic"), on="fact_id")
         .group_by("topic", "template")
         .agg(num_completions=pl.len().cast(pl.Int64), num_hits=pl.col("hit").sum().cast(pl.Int64))
-        .with_columns(mastery=pl.col("num_hits") / pl.col("num_completions"))
-        .sort("topic", "template")
-        .select(TEMPLATES_SCHEMA.names())
     )
+    texts = [wording(*key) for key in counts.select("topic", "template").iter_rows()]
+    return added_up([counts.with_columns(text=pl.Series(texts, dtype=pl.String))])
 
 
 def added_up(parts: Sequence[pl.DataFrame]) -> pl.DataFrame:
     """Tables of :func:`template_counts` put together."""
-    whole = pl.concat([TEMPLATES_SCHEMA.to_frame(), *parts])
+    columns = [name for name in TEMPLATES_SCHEMA.names() if name != "mastery"]
+    whole = pl.concat([TEMPLATES_SCHEMA.to_frame(), *parts], how="diagonal").select(columns)
     return (
-        whole.group_by("topic", "template")
+        whole.group_by("topic", "template", "text")
         .agg(pl.col("num_completions").sum(), pl.col("num_hits").sum())
         .with_columns(mastery=pl.col("num_hits") / pl.col("num_completions"))
         .sort("topic", "template")
     )
+
+
+class BestTemplate(NamedTuple):
+    """A mapping template: its number and its text, with ``{subject}``."""
+
+    number: int
+    text: str
+
+
+def best_templates(templates: pl.DataFrame) -> dict[str, BestTemplate]:
+    """The mapping template with the highest success of each topic, the first of them on a tie.
+
+    Topics whose facts were asked by questions have none.
+
+    Args:
+        templates: :data:`TEMPLATES_SCHEMA`.
+    """
+    best: dict[str, BestTemplate] = {}
+    ranked = templates.drop_nulls("text").sort("mastery", "template", descending=[True, False])
+    for topic, number, text in ranked.select("topic", "template", "text").iter_rows():
+        best.setdefault(topic, BestTemplate(number, text))
+    return best
 
 
 def level_sizes(mastery: pl.DataFrame) -> list[int]:

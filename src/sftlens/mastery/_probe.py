@@ -8,7 +8,7 @@ from typing import NamedTuple
 import polars as pl
 from pydantic import BaseModel, ConfigDict, Field
 
-from sftlens.facts import Fact, Matching, Topic, builtin_topics
+from sftlens.facts import Fact, Matching, Topic, topics_with
 from sftlens.generation import Decoding, Generator
 from sftlens.mastery._completing import Memory, Store, Work, complete
 from sftlens.mastery._grade import (
@@ -102,7 +102,7 @@ def probe(
         generator: the base model.
         facts: the facts to grade.
         settings: prompts, samples and decoding.
-        topics: question forms and templates by topic; the built-in ones by default.
+        topics: question forms and templates by topic; by default those that are known.
         stores: take completions as they are made, and have those that need not be made again.
         cut: whether a completion may end as soon as its outcome is settled.
         advance: told how many completions are done.
@@ -135,7 +135,7 @@ def prompter_of(
     """
     return make_prompter(
         facts,
-        builtin_topics() if topics is None else topics,
+        topics_with() if topics is None else topics,
         prompting=settings.prompting,
         num_templates=settings.num_templates,
         num_shots=settings.num_shots,
@@ -178,7 +178,8 @@ def graded(
             greedy = _judged(asked, settings.greedy, settings.matching, stores.greedy)
             greedy = greedy.select(GREEDY_SCHEMA.names())
         mastery = grade(group, completions, greedy)
-        yield Probe(completions, mastery, template_counts(mastery, completions), greedy)
+        templates = template_counts(mastery, completions, prompter.wording)
+        yield Probe(completions, mastery, templates, greedy)
 
 
 def num_completions(num_facts: int, settings: ProbeSettings) -> int:

@@ -35,6 +35,10 @@ class Prompter(Protocol):
         """The prompts of a fact, one for each template number from 0 on."""
         ...
 
+    def wording(self, topic: str, template: int) -> str | None:
+        """A mapping template, None where the topic's facts are asked by questions."""
+        ...
+
 
 class TemplatePrompter:
     """Mapping templates.
@@ -54,6 +58,9 @@ class TemplatePrompter:
             Asked(fact, number, topic.prompt(number, fact.subject), one_line=False)
             for number in range(self._num_templates)
         ]
+
+    def wording(self, topic: str, template: int) -> str | None:
+        return self._topics[topic].templates[template]
 
 
 class QuestionPrompter:
@@ -88,6 +95,9 @@ class QuestionPrompter:
             Asked(fact, number, self._prompt(fact, number), one_line=True)
             for number in range(self._num_templates)
         ]
+
+    def wording(self, topic: str, template: int) -> str | None:
+        return None
 
     def _prompt(self, fact: Fact, number: int) -> str:
         shown = [
@@ -128,6 +138,9 @@ class AutoPrompter:
     def prompts(self, fact: Fact) -> list[Asked]:
         has_templates = fact.subject and fact.topic in self._topics
         return (self._templates if has_templates else self._questions).prompts(fact)
+
+    def wording(self, topic: str, template: int) -> str | None:
+        return self._templates.wording(topic, template) if topic in self._topics else None
 
 
 def make_prompter(

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import polars as pl
 
 from sftlens.checkpoints import model_identity, resolve_model
-from sftlens.facts import Fact, Topic, builtin_topics, facts_hash, facts_table, read_facts
+from sftlens.facts import Fact, Topic, facts_hash, facts_table, read_facts, topics_with
 from sftlens.generation import Completed, Decoding, Generator
 from sftlens.manifest import content_key, finished_result, write_manifest
 from sftlens.mastery._folder import COMPLETIONS, FACTS, GREEDY, LEDGER, MASTERY, TEMPLATES
@@ -76,7 +76,7 @@ def run_probe(
     out: Path,
     settings: ProbeSettings,
     *,
-    topics: Mapping[str, Topic] | None = None,
+    topics_file: Path | None = None,
     ledger: Path | None = None,
     serving: Serving | None = None,
     cut: bool = True,
@@ -93,7 +93,7 @@ def run_probe(
         source: facts, as :func:`sftlens.facts.read_facts` takes them.
         out: the mastery folder.
         settings: see :class:`ProbeSettings`.
-        topics: question forms and templates by topic; the built-in ones by default.
+        topics_file: own topics and templates, over those that are known.
         ledger: a folder to keep completions in for this and other probes.
         serving: the endpoint that completes the prompts.
         cut: whether a completion may end as soon as its outcome is settled.
@@ -105,8 +105,8 @@ def run_probe(
         UserError: when an input is unusable or ``out`` holds something else.
     """
     team = Team.of_environment()
-    topics = builtin_topics() if topics is None else topics
-    facts = read_facts(source).facts
+    topics = topics_with(topics_file)
+    facts = read_facts(source, topics=topics).facts
     prompter = prompter_of(facts, settings, topics)
     model = _Model.found(base, serving)
     config = {
@@ -139,7 +139,7 @@ def run_probe(
     if not team.leads:
         return None
     with new_folder(out, work=work):
-        mastery = _write_tables(work, facts, topics, settings, prompter, stores)
+        mastery = _write_tables(work, facts, settings, prompter, stores)
         result = ProbeResult(
             num_facts=len(facts),
             num_completions=total,
@@ -198,7 +198,6 @@ class _LoadedWhenNeeded:
 def _write_tables(
     folder: Path,
     facts: Sequence[Fact],
-    topics: Mapping[str, Topic],
     settings: ProbeSettings,
     prompter: Prompter,
     stores: Stores,
@@ -223,19 +222,8 @@ def _write_tables(
     facts_table(facts).write_parquet(folder / FACTS)
     whole = pl.concat(mastery)
     whole.write_parquet(folder / MASTERY)
-    _with_wording(added_up(templates), topics).write_parquet(folder / TEMPLATES)
+    added_up(templates).write_parquet(folder / TEMPLATES)
     return whole
-
-
-def _with_wording(templates: pl.DataFrame, topics: Mapping[str, Topic]) -> pl.DataFrame:
-    """The table of templates with their text, null where questions were asked."""
-    wording = {
-        (name, number): text
-        for name, topic in topics.items()
-        for number, text in enumerate(topic.templates)
-    }
-    texts = [wording.get(key) for key in templates.select("topic", "template").iter_rows()]
-    return templates.with_columns(text=pl.Series(texts, dtype=pl.String))
 
 
 def _templates_key(
