@@ -167,7 +167,8 @@ class _Model(NamedTuple):
         from sftlens.generation import EndpointGenerator
 
         endpoint = EndpointGenerator(serving.url, serving.model, concurrency=serving.concurrency)
-        return cls({**endpoint.identity(), "name": base}, None, endpoint)
+        served = endpoint.identity()
+        return cls({**served, "served_as": served["name"], "name": base}, None, endpoint)
 
     def generator(self, team: Team) -> Generator:
         if self.folder is None:
