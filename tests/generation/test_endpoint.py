@@ -355,11 +355,11 @@ def test_leaving_the_iterator_leaves_the_server(serve: Callable[..., Completions
     assert server.stalled.wait(10)
     completing.close()
     assert not any(thread.name == "endpoint" for thread in threading.enumerate())
-    num_requests = len(server.requests)
     server.stall.clear()
     server.release.set()
     assert len(texts(generator, ["a"])) == 1
-    assert len(server.requests) == num_requests + 1
+    # Of the hundred only those were asked that were under way.
+    assert sum(request["prompt"] != "a" for request in server.requests) <= 2 * 16
 
 
 def test_an_interrupt_is_heard_while_the_server_is_silent(
