@@ -103,19 +103,11 @@ def _show(result: ProbeResult) -> None:
     )
     if result.categories is not None:
         print_table("by SliCK's categories", ["category", "facts"], result.categories.items())
-    print_table(
-        "for example",
-        ["level", "question", "answer", "completion"],
-        [
-            (
-                one["level"],
-                _short(one["question"]),
-                _short(one["answers"][0]),
-                _short(one["completion"]),
-            )
-            for one in result.examples
-        ],
-    )
+    for one in result.examples:
+        print_line(
+            f"level {one['level']}: {_short(one['question'])} {_short(one['answers'][0])}; "
+            f"the model: {_short(one['completion'])}"
+        )
     for note in result.notes:
         print_line(note)
     print_line(f"written to {result.out}; what each template gave stands in templates.parquet")
