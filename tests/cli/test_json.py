@@ -77,6 +77,16 @@ def test_pretrain(sftlens: Call, world: Path, tmp_path: Path) -> None:
     assert found["out"] == str(tmp_path / "base")
 
 
+def test_pretrain_on_given_facts(sftlens: Call, asked: Path, tmp_path: Path) -> None:
+    told = ("--exposure", 1, "--exposure", 3, "--exposure-skew", 1, "--num-epochs", 1)
+    with small_preset():
+        found = run_twice(sftlens, tmp_path / "base", "pretrain", asked, *told)
+    assert set(found) == {"num_parameters", "num_steps", "final_loss", "out"}
+    exposures = pl.read_parquet(tmp_path / "base" / "exposures.parquet")
+    assert exposures["fact_id"].to_list() == pl.read_parquet(asked)["fact_id"].to_list()
+    assert set(exposures["num_statements"]) == {1, 3}
+
+
 def test_probe(sftlens: Call, base: Path, world: Path, mastery: Mastery, tmp_path: Path) -> None:
     found = run_twice(sftlens, tmp_path / "mastery", "probe", base, world, *PROBED)
     assert found == {

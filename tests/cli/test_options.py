@@ -20,7 +20,10 @@ OPTIONS = {
     "diff": "BASE TUNED --region --layers --out --json",
     "divergence": "BASE TUNED FACTS --mastery --out --json",
     "facts": "FACTS --aliases --out --json",
-    "pretrain": ("WORLD --out --preset --num-epochs --batch-size --learning-rate --seed --json"),
+    "pretrain": (
+        "FACTS --out --exposure --exposure-skew --preset --num-epochs --batch-size "
+        "--learning-rate --seed --json"
+    ),
     "probe": (
         "BASE FACTS --out --num-templates --num-samples --temperature --max-new-tokens "
         "--matching --seed --json"
