@@ -23,7 +23,7 @@ def read_table(path: Path, *, remedy: str, columns: Iterable[str] = ()) -> pl.Da
     """
     try:
         table = pl.read_parquet(path, glob=False)
-    except (OSError, pl.exceptions.PolarsError) as error:
+    except (OSError, pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise UserError(f"{path}: cannot be read as Parquet ({reason}); {remedy}") from None
     if missing := [column for column in columns if column not in table.columns]:

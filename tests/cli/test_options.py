@@ -19,9 +19,11 @@ OPTIONS = {
     "demo": "--out --quick --json",
     "diff": "BASE TUNED --region --layers --out --json",
     "divergence": "BASE TUNED FACTS --mastery --out --json",
-    "facts": "FACTS --aliases --out --json",
+    "facts": (
+        "FACTS --topics --aliases --column --split --domain --topic --limit --seed --out --json"
+    ),
     "pretrain": (
-        "FACTS --out --exposure --exposure-skew --preset --num-epochs --batch-size "
+        "FACTS --out --topics --exposure --exposure-skew --preset --num-epochs --batch-size "
         "--learning-rate --seed --json"
     ),
     "probe": (

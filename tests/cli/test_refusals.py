@@ -96,7 +96,7 @@ def test_a_missing_path(sftlens: Call, inputs: Inputs, name: str, absent: str) -
         ("facts.jsonl", "", "holds no facts"),
         ("facts.csv", "topic,subject,question,answers\nP19,A,A?,Paris\nP19,B\n", "line 3"),
         ("facts.csv", "topic,subject,question\nP19,A,A?\n", "column answers is missing"),
-        ("facts.jsonl", '{"topic": "P19"}\n', "line 1: column subject, question, answers"),
+        ("facts.jsonl", '{"topic": "P19"}\n', "line 1: column question, answers"),
         ("facts.parquet", "no Parquet", "cannot be read as Parquet"),
     ],
 )
@@ -123,6 +123,8 @@ def test_a_world_is_told_already(sftlens: Call, inputs: Inputs) -> None:
     for flag in ("--exposure", "--exposure-skew"):
         refusal = sftlens(*inputs.command("pretrain"), flag, 2).refusal
         assert f"{inputs.world}: has a corpus" in refusal
+    topics = inputs.file("own.yaml", 'aunt: {question: "{subject}?", templates: ["{subject} is"]}')
+    assert "has a corpus" in sftlens(*inputs.command("pretrain"), "--topics", topics).refusal
     assert list(inputs.place.iterdir()) == []
 
 

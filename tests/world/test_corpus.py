@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 
 from sftlens.errors import UserError
-from sftlens.facts import builtin_topics, read_facts
+from sftlens.facts import builtin_topics, read_facts, topics_with
 from sftlens.manifest import file_hash
 from sftlens.world import TellingSettings, corpus_of, read_corpus, tell
 
@@ -21,6 +21,8 @@ def test_of_a_world(world: Path) -> None:
     assert origin == {"corpus": file_hash(world / "corpus.jsonl")}
     with pytest.raises(UserError, match="has a corpus, in which its facts are told already"):
         corpus_of(world, TellingSettings())
+    with pytest.raises(UserError, match="leave out how to tell them"):
+        corpus_of(world, topics=builtin_topics())
 
 
 @pytest.mark.parametrize("form", ["a file", "a folder without a corpus"])
@@ -38,7 +40,7 @@ def test_of_facts(asked: Path, tmp_path: Path, form: str) -> None:
 def test_the_origin_is_all_that_the_texts_depend_on(asked: Path, tmp_path: Path) -> None:
     origin = corpus_of(asked).origin
     pl.read_parquet(asked)[1:].write_parquet(tmp_path / "fewer.parquet")
-    topics = dict(builtin_topics())
+    topics = dict(topics_with())
     del topics["P19"]
     others: list[dict[str, Any]] = [
         corpus_of(tmp_path / "fewer.parquet").origin,

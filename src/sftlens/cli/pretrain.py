@@ -9,6 +9,7 @@ import typer
 
 from sftlens.cli._app import Json, app, checked, default, emit, setting
 from sftlens.cli._tables import print_line
+from sftlens.facts import topics_with
 from sftlens.generation import question_prompt
 from sftlens.world import Preset, PretrainSettings, TellingSettings
 from sftlens.world import pretrain as run
@@ -23,6 +24,9 @@ def pretrain(
         str, typer.Argument(metavar="FACTS", help="World folder; or facts, which are told first.")
     ],
     out: Annotated[Path, typer.Option(help="The model folder.")],
+    topics: Annotated[
+        Path | None, typer.Option(help="YAML file of own topics and templates.")
+    ] = None,
     exposure: Annotated[
         list[int] | None,
         typer.Option(
@@ -56,7 +60,14 @@ def pretrain(
     asked = {"exposures": exposure or None, "exposure_skew": exposure_skew}
     given = {name: value for name, value in asked.items() if value is not None}
     telling = checked(T, seed=seed, **given) if given else None
-    done = run(source, out, settings, telling=telling, markers=[question_prompt("")])
+    done = run(
+        source,
+        out,
+        settings,
+        telling=telling,
+        topics=topics_with(topics) if topics else None,
+        markers=[question_prompt("")],
+    )
     result = {**done._asdict(), "out": str(out)}
     text = f"{done.num_parameters:,} parameters, loss {done.final_loss:.2f}: {out}"
     emit(result, as_json, lambda: print_line(text))

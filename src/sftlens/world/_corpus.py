@@ -12,10 +12,10 @@ from sftlens.facts import (
     WORLD_FACTS,
     Fact,
     Topic,
-    builtin_topics,
     facts_hash,
     facts_table,
     read_facts,
+    topics_with,
 )
 from sftlens.manifest import content_key, file_hash, finished_result, write_manifest
 from sftlens.outputs import new_folder, require_free
@@ -87,23 +87,23 @@ def corpus_of(
         source: a folder with a corpus, or facts as :func:`sftlens.facts.read_facts` takes them.
         telling: how facts are told; only where there is no corpus yet. None is the default.
         seed: of the default telling.
-        topics: templates by topic; the built-in ones by default.
+        topics: templates by topic, only where there is no corpus; by default all that are known.
 
     Raises:
         UserError: when ``source`` is neither, when its corpus is empty or malformed, or when it has
-            a corpus and ``telling`` is given.
+            a corpus and ``telling`` or ``topics`` are given.
     """
     folder = Path(source)
     if (folder / CORPUS).is_file():
-        if telling is not None:
+        if telling is not None or topics is not None:
             raise UserError(
                 f"{folder}: has a corpus, in which its facts are told already; "
-                "leave out how often to tell them"
+                "leave out how to tell them"
             )
         return Corpus(read_corpus(folder), None, {"corpus": file_hash(folder / CORPUS)})
-    facts = read_facts(source).facts
+    topics = topics_with() if topics is None else topics
+    facts = read_facts(source, topics=topics).facts
     telling = telling or TellingSettings(seed=seed)
-    topics = builtin_topics() if topics is None else topics
     world = tell(facts, telling, topics=topics)
     origin = {
         "facts": facts_hash(facts),

@@ -76,13 +76,13 @@ def pretrain(
         settings: see :class:`PretrainSettings`.
         telling: how often and in which words facts are told that have no corpus; by default
             :class:`TellingSettings` with the seed of ``settings``.
-        topics: templates by topic, to tell facts with; the built-in ones by default.
+        topics: templates by topic, to tell facts with; by default all that are known.
         markers: texts that prompts will hold though the corpus does not; the BPE learns to spell
             them shortly.
 
     Raises:
-        UserError: when ``source`` is unusable or its corpus fills no sequence, when ``telling`` is
-            given for a world folder, or when ``out`` holds something else.
+        UserError: when ``source`` is unusable or its corpus fills no sequence, when ``telling`` or
+            ``topics`` are given for a world folder, or when ``out`` holds something else.
     """
     import torch
     from transformers import PrinterCallback, Trainer, TrainingArguments, default_data_collator

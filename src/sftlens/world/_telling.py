@@ -10,7 +10,7 @@ from typing import Annotated, NamedTuple
 import polars as pl
 from pydantic import BaseModel, ConfigDict, Field
 
-from sftlens.facts import Fact, Topic, builtin_topics, fill, fold
+from sftlens.facts import Fact, Topic, fill, fold, topics_with
 
 EXPOSURES_SCHEMA = pl.Schema(
     {
@@ -84,11 +84,11 @@ def tell(
     Args:
         facts: taken one by one, so that a generator may draw from ``rng`` between two tellings.
         settings: see :class:`TellingSettings`.
-        topics: templates by topic; the built-in ones by default.
+        topics: templates by topic; by default all that are known.
         rng: source of the draws; by default one seeded with ``settings.seed``.
     """
     settings = settings or TellingSettings()
-    topics = builtin_topics() if topics is None else topics
+    topics = topics_with() if topics is None else topics
     rng = rng or random.Random(f"sftlens telling {settings.seed}")
     draw = _exposure_draw(settings, rng)
     told: list[Fact] = []
