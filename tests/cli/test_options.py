@@ -22,7 +22,10 @@ OPTIONS = {
     "facts": (
         "FACTS --topics --aliases --column --split --domain --topic --limit --seed --out --json"
     ),
-    "pretrain": ("WORLD --out --preset --num-epochs --batch-size --learning-rate --seed --json"),
+    "pretrain": (
+        "FACTS --out --topics --exposure --exposure-skew --preset --num-epochs --batch-size "
+        "--learning-rate --seed --json"
+    ),
     "probe": (
         "BASE FACTS --out --num-templates --num-samples --temperature --max-new-tokens "
         "--matching --prompting --num-shots --categories --seed --topics --ledger --whole "
