@@ -15,7 +15,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import numpy as np
 import polars as pl
 from scipy.stats import spearmanr
 
@@ -79,54 +78,67 @@ def exposures(mastery: pl.DataFrame, world: Path) -> list[tuple[str, str]]:
 
 
 def more_samples(ours: pl.DataFrame, more: pl.DataFrame) -> list[tuple[str, str]]:
-    joined = ours.join(more, on="fact_id", suffix="_more")
-    within = (joined["low"] <= joined["mastery_more"]) & (joined["mastery_more"] <= joined["high"])
-    by_level = joined.with_columns(within=within).group_by("level").agg(pl.col("within").mean())
-    difference = joined["mastery"] - joined["mastery_more"]
-    predicted = np.sqrt(1.2) * joined["standard_error"]
-    same = (joined["level"] == joined["level_more"]).mean()
-    listed = ", ".join(
-        f"{level}: {100 * share:.1f}" for level, share in by_level.sort("level").iter_rows()
-    )
+    joined = ours.join(more, on="fact_id", suffix="_more").with_columns(agrees=agrees("_more"))
+    by_level = joined.group_by("level").agg(pl.col("agrees").mean()).sort("level")
+    within = joined["mastery_more"].is_between(joined["low"], joined["high"]).mean()
     sure = joined.filter(~pl.col("uncertain"))
-    kept = (sure["level"] == sure["level_more"]).mean()
     return [
         (
-            f"R of {MORE} samples a template within the 95 % interval",
-            f"{100 * within.mean():.1f} % of facts",
+            f"R agrees with that of {MORE} samples a template",
+            f"{percent(joined['agrees'])} of facts",
         ),
-        ("the same by level, %", listed),
         (
-            "deviation of the difference, measured / as the standard errors say",
-            f"{difference.std():.4f} / {np.sqrt((predicted**2).mean()):.4f}",
+            "the same by level",
+            ", ".join(f"{level}: {100 * share:.1f}" for level, share in by_level.iter_rows()),
         ),
-        ("same level from both", f"{100 * same:.1f} %"),
-        (
-            "facts whose level is certain; of these the same level",
-            f"{len(sure)}; {100 * kept:.1f} %",
-        ),
+        ("the latter within the 95 % interval of the former alone", f"{100 * within:.1f} %"),
+        *deviations(joined, "_more"),
+        ("same level from both", percent(joined["level"] == joined["level_more"])),
+        ("facts whose level is certain", str(len(sure))),
+        ("of these the same level", percent(sure["level"] == sure["level_more"])),
     ]
 
 
 def both_ways(ours: pl.DataFrame, served: pl.DataFrame) -> list[tuple[str, str]]:
-    joined = ours.join(served, on="fact_id", suffix="_served")
-    error = np.sqrt(joined["standard_error"] ** 2 + joined["standard_error_served"] ** 2)
-    difference = joined["mastery"] - joined["mastery_served"]
-    mean_error = np.sqrt((error**2).sum()) / len(joined)
+    joined = ours.join(served, on="fact_id", suffix="_served").with_columns(
+        agrees=agrees("_served")
+    )
+    error = pl.col("standard_error") ** 2 + pl.col("standard_error_served") ** 2
+    mean_error = joined.select(error.sum().sqrt() / pl.len()).item()
+    difference = (joined["mastery_served"] - joined["mastery"]).mean()
     return [
         (
             "mean R at the endpoint minus in process",
-            f"{-difference.mean():+.4f} (standard error {mean_error:.4f})",
+            f"{difference:+.4f} (standard error {mean_error:.4f})",
         ),
-        (
-            "deviation of the difference, measured / as the standard errors say",
-            f"{difference.std():.4f} / {np.sqrt((error**2).mean()):.4f}",
-        ),
-        (
-            "same level from both",
-            f"{100 * (joined['level'] == joined['level_served']).mean():.1f} %",
-        ),
+        ("R agrees with that in process", f"{percent(joined['agrees'])} of facts"),
+        *deviations(joined, "_served"),
+        ("same level from both", percent(joined["level"] == joined["level_served"])),
     ]
+
+
+def agrees(other: str) -> pl.Expr:
+    """Whether 0 lies in the 95 % interval of the difference (Newcombe 1998, method 10)."""
+    one, two = pl.col("mastery"), pl.col(f"mastery{other}")
+    up = (pl.col("high") - one) ** 2 + (two - pl.col(f"low{other}")) ** 2
+    down = (one - pl.col("low")) ** 2 + (pl.col(f"high{other}") - two) ** 2
+    return (one - two - down.sqrt() <= 0) & (one - two + up.sqrt() >= 0)
+
+
+def deviations(joined: pl.DataFrame, other: str) -> list[tuple[str, str]]:
+    measured = (joined["mastery"] - joined[f"mastery{other}"]).std()
+    error = pl.col("standard_error") ** 2 + pl.col(f"standard_error{other}") ** 2
+    told = joined.select(error.mean().sqrt()).item()
+    return [
+        (
+            "deviation of the difference, measured and by the standard errors",
+            f"{measured:.4f}, {told:.4f}",
+        )
+    ]
+
+
+def percent(values: pl.Series) -> str:
+    return f"{100 * values.mean():.1f} %"
 
 
 if __name__ == "__main__":

@@ -29,7 +29,7 @@ OPTIONS = {
     "probe": (
         "BASE FACTS --out --num-templates --num-samples --temperature --max-new-tokens "
         "--matching --prompting --num-shots --categories --seed --topics --ledger --whole "
-        "--endpoint --endpoint-model --concurrency --json"
+        "--endpoint --endpoint-model --concurrency --patience --json"
     ),
     "report": "RUN --json",
     "restore": (

@@ -50,6 +50,9 @@ def probe(
     concurrency: Annotated[
         int, typer.Option(min=1, help="Requests that the server gets at the same time.")
     ] = 16,
+    patience: Annotated[
+        float, typer.Option(min=0, help="Seconds to wait for a server that is gone or busy.")
+    ] = 600.0,
     as_json: Json = False,
 ) -> None:
     """Grade how well a base model masters each fact."""
@@ -65,7 +68,7 @@ def probe(
         categories=categories,
         seed=seed,
     )
-    serving = None if endpoint is None else Serving(endpoint, endpoint_model, concurrency)
+    serving = None if endpoint is None else Serving(endpoint, endpoint_model, concurrency, patience)
     result = run_probe(
         base,
         facts,

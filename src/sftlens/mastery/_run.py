@@ -35,11 +35,15 @@ _PARTS = "parts"  # judged completions, group by group
 
 
 class Serving(NamedTuple):
-    """An endpoint that completes prompts, instead of a model in this process."""
+    """An endpoint that completes prompts, instead of a model in this process.
+
+    See :class:`sftlens.generation.EndpointGenerator`; ``patience`` is in seconds.
+    """
 
     url: str
     model: str | None = None
     concurrency: int = 16
+    patience: float = 600.0
 
 
 class ProbeResult(NamedTuple):
@@ -166,7 +170,12 @@ class _Model(NamedTuple):
             return cls(model_identity(folder), folder, None)
         from sftlens.generation import EndpointGenerator
 
-        endpoint = EndpointGenerator(serving.url, serving.model, concurrency=serving.concurrency)
+        endpoint = EndpointGenerator(
+            serving.url,
+            serving.model,
+            concurrency=serving.concurrency,
+            patience=serving.patience,
+        )
         served = endpoint.identity()
         return cls({**served, "served_as": served["name"], "name": base}, None, endpoint)
 
