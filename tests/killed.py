@@ -32,9 +32,14 @@ def kill_at(event: str, ending: str, count: int, job: Callable[..., Any], *args:
     Returns:
         The exit code: -9 when it was killed, 0 when the moment never came.
     """
+    return in_own_process(_do, event, ending, count, job, args)
+
+
+def in_own_process(job: Callable[..., Any], *args: Any) -> int:
+    """Do a job in a process of its own; its exit code."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(_PRELOADED)
-    process = context.Process(target=_do, args=(event, ending, count, job, args))
+    process = context.Process(target=_quietly, args=(job, *args))
     process.start()
     process.join(timeout=120)
     assert process.exitcode is not None, "the process hangs"
@@ -52,7 +57,11 @@ def _do(event: str, ending: str, count: int, job: Callable[..., Any], args: Any)
             if left == 0:
                 os.kill(os.getpid(), signal.SIGKILL)
 
+    sys.addaudithook(hook)
+    job(*args)
+
+
+def _quietly(job: Callable[..., Any], *args: Any) -> None:
     with open(os.devnull, "w") as quiet:  # noqa: PTH123
         sys.stderr = quiet
-        sys.addaudithook(hook)
         job(*args)

@@ -53,8 +53,17 @@ class ScriptedGenerator:
         self.script = script
         self.fails_after = fails_after
         self.num_prompts = 0
+        self.made: list[tuple[str, int]] = []
 
-    def complete(self, prompts: Sequence[str], decoding: Decoding) -> Iterator[list[Completed]]:
+    def complete(
+        self,
+        prompts: Sequence[str],
+        decoding: Decoding,
+        *,
+        samples: Sequence[Sequence[int]] | None = None,
+        settled: Callable[[int, str], bool] | None = None,
+    ) -> Iterator[list[Completed]]:
+        numbers = samples or [range(decoding.num_samples) for _ in prompts]
         places = list(reversed(range(len(prompts))))
         for start in range(0, len(places), 2):
             batch = places[start : start + 2]
@@ -62,9 +71,22 @@ class ScriptedGenerator:
             if self.fails_after is not None and self.num_prompts > self.fails_after:
                 raise RuntimeError("the generator fails")
             yield [
-                Completed(
-                    place,
-                    [self.script(prompts[place], sample) for sample in range(decoding.num_samples)],
-                )
-                for place in batch
+                self._completed(place, prompts[place], numbers[place], settled) for place in batch
             ]
+
+    def _completed(
+        self,
+        place: int,
+        prompt: str,
+        samples: Sequence[int],
+        settled: Callable[[int, str], bool] | None,
+    ) -> Completed:
+        texts, cuts = [], []
+        for sample in samples:
+            self.made.append((prompt, sample))
+            text = self.script(prompt, sample)
+            ends = range(1, len(text)) if settled else ()
+            end = next((end for end in ends if settled and settled(place, text[:end])), None)
+            texts.append(text[:end])
+            cuts.append(end is not None)
+        return Completed(place, texts, cuts)

@@ -6,8 +6,12 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
 
-from sftlens.errors import UserError
+from sftlens.errors import UserError, first_line
+
+_OF_POLARS = (pl.exceptions.PolarsError, pl.exceptions.PanicException)
 
 
 def read_table(path: Path, *, remedy: str, columns: Iterable[str] = ()) -> pl.DataFrame:
@@ -22,10 +26,15 @@ def read_table(path: Path, *, remedy: str, columns: Iterable[str] = ()) -> pl.Da
         UserError: when it cannot be read or lacks a column.
     """
     try:
-        table = pl.read_parquet(path, glob=False)
-    except (OSError, pl.exceptions.PolarsError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise UserError(f"{path}: cannot be read as Parquet ({reason}); {remedy}") from None
+        # Arrow's reader refuses damaged files, over which polars' can abort the process.
+        with pq.ParquetFile(path) as file:
+            content = file.read()
+        content.validate(full=True)
+        table = pl.DataFrame(content)
+    except (OSError, ValueError, pa.ArrowException, *_OF_POLARS) as error:
+        raise UserError(
+            f"{path}: cannot be read as Parquet ({first_line(error)}); {remedy}"
+        ) from None
     if missing := [column for column in columns if column not in table.columns]:
         raise UserError(f"{path}: column {', '.join(missing)} is missing; {remedy}")
     return table

@@ -77,13 +77,47 @@ def test_pretrain(sftlens: Call, world: Path, tmp_path: Path) -> None:
     assert found["out"] == str(tmp_path / "base")
 
 
+def test_pretrain_on_given_facts(sftlens: Call, asked: Path, tmp_path: Path) -> None:
+    told = ("--exposure", 1, "--exposure", 3, "--exposure-skew", 1, "--num-epochs", 1)
+    with small_preset():
+        found = run_twice(sftlens, tmp_path / "base", "pretrain", asked, *told)
+    assert set(found) == {"num_parameters", "num_steps", "final_loss", "out"}
+    exposures = pl.read_parquet(tmp_path / "base" / "exposures.parquet")
+    assert exposures["fact_id"].to_list() == pl.read_parquet(asked)["fact_id"].to_list()
+    assert set(exposures["num_statements"]) == {1, 3}
+
+
+def test_pretrain_on_own_topics(sftlens: Call, tmp_path: Path) -> None:
+    rows = "".join(f"aunt,Ada {n},Who is the aunt of Ada {n}?,Eve\n" for n in range(20))
+    source, own = tmp_path / "facts.csv", tmp_path / "own.yaml"
+    source.write_text(f"topic,subject,question,answers\n{rows}")
+    own.write_text(
+        'aunt: {question: "Who is the aunt of {subject}?", templates: ["{subject} has"]}'
+    )
+    for name, flags in (("asked", ()), ("stated", ("--topics", own))):
+        out = tmp_path / name
+        with small_preset():
+            found = sftlens(
+                "pretrain", source, "--out", out, *flags, "--num-epochs", 1, "--json"
+            ).json
+        assert found["out"] == str(out)
+        exposures = pl.read_parquet(out / "exposures.parquet")
+        assert (exposures["num_statements"].sum() > 0) == bool(flags)
+        assert exposures["num_question_answers"].sum() > 0
+
+
 def test_probe(sftlens: Call, base: Path, world: Path, mastery: Mastery, tmp_path: Path) -> None:
     found = run_twice(sftlens, tmp_path / "mastery", "probe", base, world, *PROBED)
-    assert found == {
+    assert {
+        name: found.pop(name) for name in ("num_facts", "num_completions", "levels", "out")
+    } == {
         "num_facts": 142,
         "num_completions": 142 * 8,
         "levels": [list(mastery.levels.values()).count(level) for level in range(5)],
         "out": str(tmp_path / "mastery"),
+    }
+    assert set(found) == {
+        *("topics", "uncertain", "standard_error", "categories", "examples", "notes")
     }
     assert PROBE.num_samples * PROBE.num_templates == 8
 

@@ -19,11 +19,17 @@ OPTIONS = {
     "demo": "--out --quick --json",
     "diff": "BASE TUNED --region --layers --out --json",
     "divergence": "BASE TUNED FACTS --mastery --out --json",
-    "facts": "FACTS --aliases --out --json",
-    "pretrain": ("WORLD --out --preset --num-epochs --batch-size --learning-rate --seed --json"),
+    "facts": (
+        "FACTS --topics --aliases --column --split --domain --topic --limit --seed --out --json"
+    ),
+    "pretrain": (
+        "FACTS --out --topics --exposure --exposure-skew --preset --num-epochs --batch-size "
+        "--learning-rate --seed --json"
+    ),
     "probe": (
         "BASE FACTS --out --num-templates --num-samples --temperature --max-new-tokens "
-        "--matching --seed --json"
+        "--matching --prompting --num-shots --categories --seed --topics --ledger --whole "
+        "--endpoint --endpoint-model --concurrency --patience --json"
     ),
     "report": "RUN --json",
     "restore": (

@@ -40,7 +40,6 @@ class Inputs:
             "facts": self.world,
             "mastery": self.mastery,
             "level": 0,
-            "world": self.world,
             **changes,
         }
         base, tuned, facts = given["base"], given["tuned"], given["facts"]
@@ -49,7 +48,7 @@ class Inputs:
         return {
             "facts": ("facts", facts),
             "world": ("world", "--num-facts-in", 10, "--num-facts-out", 3, *out),
-            "pretrain": ("pretrain", given["world"], "--num-epochs", 1, *out),
+            "pretrain": ("pretrain", facts, "--num-epochs", 1, *out),
             "probe": ("probe", base, facts, *out, *PROBED),
             "tune": ("tune", base, facts, *mastery, "--level", given["level"], *out),
             "score": ("score", base, facts, *mastery, *out),
@@ -69,7 +68,7 @@ def inputs(base: Path, tuned: Path, world: Path, mastery_folder: Path, tmp_path:
     ("name", "absent"),
     [
         ("facts", "facts"),
-        ("pretrain", "world"),
+        ("pretrain", "facts"),
         ("probe", "base"),
         ("probe", "facts"),
         ("tune", "base"),
@@ -90,14 +89,14 @@ def test_a_missing_path(sftlens: Call, inputs: Inputs, name: str, absent: str) -
     assert list(inputs.place.iterdir()) == []
 
 
-@pytest.mark.parametrize("name", ["facts", "probe", "tune", "score", "divergence"])
+@pytest.mark.parametrize("name", ["facts", "pretrain", "probe", "tune", "score", "divergence"])
 @pytest.mark.parametrize(
     ("file", "content", "told"),
     [
         ("facts.jsonl", "", "holds no facts"),
         ("facts.csv", "topic,subject,question,answers\nP19,A,A?,Paris\nP19,B\n", "line 3"),
         ("facts.csv", "topic,subject,question\nP19,A,A?\n", "column answers is missing"),
-        ("facts.jsonl", '{"topic": "P19"}\n', "line 1: column subject, question, answers"),
+        ("facts.jsonl", '{"topic": "P19"}\n', "line 1: column question, answers"),
         ("facts.parquet", "no Parquet", "cannot be read as Parquet"),
     ],
 )
@@ -118,6 +117,21 @@ def test_training_that_diverges(sftlens: Call, inputs: Inputs, name: str) -> Non
     assert (call.code, call.out) == (2, "")
     assert "lower the learning rate" in call.err.splitlines()[-1]
     assert not inputs.out.exists()
+
+
+def test_a_world_is_told_already(sftlens: Call, inputs: Inputs) -> None:
+    for flag in ("--exposure", "--exposure-skew"):
+        refusal = sftlens(*inputs.command("pretrain"), flag, 2).refusal
+        assert f"{inputs.world}: has a corpus" in refusal
+    topics = inputs.file("own.yaml", 'aunt: {question: "{subject}?", templates: ["{subject} is"]}')
+    assert "has a corpus" in sftlens(*inputs.command("pretrain"), "--topics", topics).refusal
+    assert list(inputs.place.iterdir()) == []
+
+
+def test_facts_that_are_never_told(sftlens: Call, inputs: Inputs, asked: Path) -> None:
+    refusal = sftlens(*inputs.command("pretrain", facts=asked), "--exposure", 0).refusal
+    assert f"{asked}: its corpus fills no sequence" in refusal
+    assert list(inputs.place.iterdir()) == []
 
 
 def test_no_facts_of_the_level(sftlens: Call, inputs: Inputs, asked: Path) -> None:
@@ -252,6 +266,8 @@ def test_an_output_within_an_input(sftlens: Call, inputs: Inputs) -> None:
         (["pretrain", "w", "--out", "o", "--preset", "huge"], "huge"),
         (["pretrain", "w", "--out", "o", "--learning-rate", "0"], "learning_rate: 0"),
         (["pretrain", "w", "--out", "o", "--learning-rate", "inf"], "learning_rate: inf"),
+        (["pretrain", "w", "--out", "o", "--exposure", "-1"], "exposures.0: -1"),
+        (["pretrain", "w", "--out", "o", "--exposure-skew", "nan"], "exposure_skew: nan"),
     ],
 )
 def test_unusable_flags(

@@ -12,7 +12,6 @@ import pytest
 from sftlens.divergence import (
     DIVERGENCE_SCHEMA,
     base_outlook,
-    best_templates,
     divergence,
     run_divergence,
 )
@@ -21,21 +20,8 @@ from sftlens.errors import UserError
 from sftlens.facts import Fact, builtin_topics, facts_from_table
 from sftlens.generation import Decoding, TransformersGenerator, load_model, question_prompt
 from sftlens.manifest import read_manifest
-from sftlens.mastery import Mastery
+from sftlens.mastery import BestTemplate, Mastery
 from tiny_world import make_fact
-
-
-def test_best_templates() -> None:
-    rows = [
-        # fact, template, hit: P19 has 2/3, 3/3 by template, P20 1/2, 1/2.
-        *[("a", 0, True), ("a", 0, True), ("b", 0, False)],
-        *[("a", 2, True), ("a", 2, True), ("b", 2, True)],
-        *[("c", 1, True), ("c", 1, False), ("c", 0, False), ("c", 0, True)],
-    ]
-    completions = pl.DataFrame(rows, schema=["fact_id", "template", "hit"], orient="row")
-    topic_of = {"a": "P19", "b": "P19", "c": "P20"}
-    assert best_templates(completions, topic_of) == {"P19": 2, "P20": 0}
-    assert best_templates(completions.reverse(), topic_of) == {"P19": 2, "P20": 0}
 
 
 @pytest.mark.parametrize(
@@ -63,7 +49,7 @@ def known(generator: TransformersGenerator, facts: list[Fact]) -> list[Fact]:
     said = {
         place: texts[0].split()[0]
         for batch in generator.complete(prompts, Decoding())
-        for place, texts in batch
+        for place, texts, _ in batch
     }
     return [
         make_fact(fact.fact_id, said[place], subject=fact.subject, question=fact.question)
@@ -72,31 +58,34 @@ def known(generator: TransformersGenerator, facts: list[Fact]) -> list[Fact]:
 
 
 def test_which_facts_are_taken(generator: TransformersGenerator, known: list[Fact]) -> None:
-    topics = {"P19": builtin_topics()["P17"]}  # what the fixture asked
+    best = {"P19": BestTemplate(7, builtin_topics()["P17"].templates[0])}  # what the fixture asked
     wrong = make_fact("wrong", "no such answer")
     levels = {fact.fact_id: 4 for fact in [*known[:8], wrong]} | {known[8].fact_id: 3}
-    outlook = base_outlook(generator, [wrong, *known], levels, {"P19": 0}, topics=topics)
+    outlook = base_outlook(generator, [wrong, *known], levels, best)
     assert outlook.facts == known[:8]
-    assert outlook.templates == [0] * 8
+    assert outlook.templates == [7] * 8
     for facts, logits in (
-        ([topics["P19"].prompt(0, fact.subject) for fact in known[:8]], outlook.statement_logits),
+        (
+            [builtin_topics()["P17"].prompt(0, fact.subject) for fact in known[:8]],
+            outlook.statement_logits,
+        ),
         ([question_prompt(fact.question) for fact in known[:8]], outlook.question_logits),
     ):
         for prompt, row in zip(facts, logits, strict=True):
             ((_, expected),) = generator.next_token_logits([prompt])
             assert row.tolist() == pytest.approx(expected[0].tolist(), abs=1e-4)
     with pytest.raises(UserError, match="none of the 1 facts has level 4"):
-        base_outlook(generator, [wrong], levels, {"P19": 0}, topics=topics)
+        base_outlook(generator, [wrong], levels, best)
     with pytest.raises(UserError, match="none of the 10 facts has level 4"):
-        base_outlook(generator, known, {}, {"P19": 0}, topics=topics)
+        base_outlook(generator, known, {}, best)
 
 
 def test_a_model_against_itself_and_another(
     generator: TransformersGenerator, known: list[Fact], tuned: Path
 ) -> None:
     levels = dict.fromkeys((fact.fact_id for fact in known), 4)
-    topics = {"P19": builtin_topics()["P17"]}
-    outlook = base_outlook(generator, known, levels, {"P19": 0}, topics=topics)
+    best = {"P19": BestTemplate(7, builtin_topics()["P17"].templates[0])}
+    outlook = base_outlook(generator, known, levels, best)
     own = divergence(generator, outlook)
     assert own.schema == DIVERGENCE_SCHEMA
     assert own["kl_full"].to_list() == [0] * len(known)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from sftlens.errors import UserError
-from sftlens.facts import load_aliases, matches, with_aliases
+from sftlens.facts import fold, load_aliases, matches, paper_aliases, with_aliases
 from tiny_world import make_fact
 
 USA = ["United States of America", "USA", "United States"]
@@ -36,6 +36,27 @@ def test_a_name_of_two_groups_gets_the_names_of_both() -> None:
 def test_widening_twice_changes_nothing() -> None:
     once = with_aliases([make_fact("a", "USA")], [USA])
     assert with_aliases(once, [USA]) == once
+
+
+def test_facts_without_other_names_stay_as_they_are() -> None:
+    fact = make_fact("a", "Paris", "paris")
+    assert with_aliases([fact], [USA]) == [fact]
+
+
+def test_the_table_of_the_paper() -> None:
+    groups = paper_aliases()
+    assert len(groups) == 29
+    assert all(len(group) >= 2 for group in groups)
+    names = [fold(name) for group in groups for name in group]
+    assert len(set(names)) == len(names)
+    # The examples that are known of it (section 1).
+    assert tuple(USA) in groups
+    for known in (
+        {"People's Republic of China", "PRC", "China"},
+        {"University of Cambridge", "Cambridge University", "Cambridge"},
+        {"Saint Petersburg", "St. Petersburg"},
+    ):
+        assert any(known <= set(group) for group in groups)
 
 
 def test_load_aliases(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,15 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from sftlens.errors import UserError
-from sftlens.facts import facts_from_table, facts_hash, facts_table, fold, read_facts
+from sftlens.facts import (
+    SOURCES,
+    Topic,
+    facts_from_table,
+    facts_hash,
+    facts_table,
+    fold,
+    read_facts,
+)
 from tiny_world import make_fact
 
 ROW = {
@@ -115,6 +124,126 @@ def test_repeated_questions_are_dropped_and_counted(tmp_path: Path, name: str) -
     assert dropped == {"repeated question": 2}
 
 
+def test_a_question_stays_in_one_split(tmp_path: Path) -> None:
+    rows = [{**ROW, "split": "train"}, ROW, {**OTHER, "split": "train"}]
+    read, dropped = read_facts(write_jsonl(tmp_path / "facts.jsonl", rows))
+    assert [(fact.subject, fact.split) for fact in read] == [
+        ("Ada Lovelace", "train"),
+        ("Alan Turing", "train"),
+    ]
+    assert dropped == {"repeated question": 1}
+
+
+def test_an_id_does_not_depend_on_the_split_or_on_other_rows(tmp_path: Path) -> None:
+    path = tmp_path / "facts.jsonl"
+    (alone,) = read_facts(write_jsonl(path, [ROW])).facts
+    read = read_facts(write_jsonl(path, [OTHER, {**ROW, "split": "train"}])).facts
+    assert read[1].fact_id == alone.fact_id != read[0].fact_id
+    assert alone.fact_id == "P19-b4d5a4769d5e"
+
+
+@formats
+def test_rows_with_ids_are_compared_to_the_letter(tmp_path: Path, name: str) -> None:
+    rows = [
+        {**ROW, "fact_id": "a", "split": "test"},
+        {**ROW, "fact_id": "b", "split": "train"},
+        {**ROW, "fact_id": "c", "split": "test", "question": ROW["question"].upper()},
+        {**ROW, "fact_id": "d", "split": "test"},
+    ]
+    read, dropped = read_facts(WRITERS[name](tmp_path / name, rows))
+    assert [fact.fact_id for fact in read] == ["a", "b", "c"]
+    assert dropped == {"repeated question": 1}
+
+
+@formats
+@pytest.mark.parametrize("subject", ["", "absent"])
+def test_a_fact_may_have_no_subject(tmp_path: Path, name: str, subject: str) -> None:
+    row = {**ROW, "subject": ""}
+    if subject == "absent":
+        del row["subject"]
+    (fact,), _ = read_facts(WRITERS[name](tmp_path / name, [row]))
+    assert fact.subject == ""
+
+
+@formats
+def test_columns_of_other_names(tmp_path: Path, name: str) -> None:
+    rows = [{"relation": "P19", "q": "Where was A born?", "answers": ["Paris"], "question": "no"}]
+    columns = {"topic": "relation", "question": "q"}
+    (fact,), _ = read_facts(WRITERS[name](tmp_path / name, rows), columns=columns)
+    assert (fact.topic, fact.question, fact.answers) == ("P19", "Where was A born?", ("Paris",))
+
+
+def test_nested_columns(tmp_path: Path) -> None:
+    rows = [
+        {"topic": "t", "question": "A?", "a.b": ["flat"]},
+        {"topic": "t", "question": "B?", "a": {"b": ["nested"]}},
+        {"topic": "t", "question": "C?", "a": [{"b": "one"}, {"b": "two"}]},
+    ]
+    path = write_jsonl(tmp_path / "facts.jsonl", rows)
+    read = read_facts(path, columns={"answers": "a.b"}).facts
+    assert [fact.answers for fact in read] == [("flat",), ("nested",), ("one", "two")]
+    with pytest.raises(UserError, match=r"line 1: column c is missing; .* found: .*a\.b"):
+        read_facts(path, columns={"answers": "a.b", "subject": "c"})
+    with pytest.raises(UserError, match="'answer' is no field of a fact; use fact_id, topic"):
+        read_facts(path, columns={"answer": "a.b"})
+
+
+def test_own_topics_tell_the_domain(tmp_path: Path) -> None:
+    path = write_jsonl(tmp_path / "facts.jsonl", [{**ROW, "topic": "mine"}])
+    mine = Topic("mine", "mine", "out", "{subject}?", ("{subject} is",))
+    assert read_facts(path, topics={"mine": mine}).facts[0].domain == "out"
+
+
+def test_aliases_are_added_to_answers(tmp_path: Path) -> None:
+    path = write_jsonl(tmp_path / "facts.jsonl", [{**ROW, "answers": ["USA"]}])
+    assert read_facts(path).facts[0].answers == ("USA",)
+    widened = read_facts(path, aliases=[["usa", "The States"]]).facts
+    assert widened[0].answers == ("USA", "The States")
+
+
+def test_paths_with_a_colon(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (expected,) = read_facts(write_jsonl(tmp_path / "facts.jsonl", [ROW])).facts
+    for name in ("popqa:facts.jsonl", "my:facts.jsonl", "C:facts.jsonl"):
+        write_jsonl(tmp_path / name, [ROW])
+        assert read_facts(name).facts == read_facts(Path(name)).facts == [expected]
+    with pytest.raises(UserError, match=r"^D:\\facts\.csv: does not exist"):
+        read_facts("D:\\facts.csv")
+    with pytest.raises(UserError, match=r"^some/folder:facts\.csv: does not exist"):
+        read_facts("some/folder:facts.csv")
+
+
+@pytest.mark.parametrize(
+    ("source", "told"),
+    [
+        ("pop_qa:data", "'pop_qa' is no known data set; known: entity_questions, popqa, nq_open, "),
+        ("popqa:", "names no place; write popqa:PATH"),
+        *((f"{name}:absent", "absent does not exist") for name in SOURCES if name != "hf"),
+        ("x" * 5000, "does not exist"),
+        ("a\0b", "does not exist"),
+        ("popqa:a\0b", "does not exist"),
+        ("", "holds no facts.parquet"),
+    ],
+)
+def test_refused_sources(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: str, told: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match=re.escape(told)):
+        read_facts(source)
+
+
+def test_the_home_folder_after_a_colon(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "nq.jsonl").write_text('{"question": "who", "answer": ["A"]}')
+    assert len(read_facts("nq_open:~/nq.jsonl").facts) == 1
+
+
+def test_a_data_set_takes_no_column_map(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="popqa: has columns of its own"):
+        read_facts(f"popqa:{tmp_path}", columns={"question": "q"})
+
+
 def test_a_byte_order_mark_and_blank_lines_are_no_hindrance(tmp_path: Path) -> None:
     text = f"\n{json.dumps(ROW)}\n\n"
     (tmp_path / "facts.jsonl").write_text(text, encoding="utf-8-sig")
@@ -143,13 +272,14 @@ HEADER = b"topic,subject,question,answers\n"
         ("facts.jsonl", GOOD + b"[" * 100_000 + b"\n", "line 2: is no JSON"),
         ("facts.jsonl", GOOD + b"\n[1]\n", "line 3: is no JSON object"),
         ("facts.jsonl", line(answers="absent"), "line 1: column answers is missing"),
-        ("facts.jsonl", b"{}\n", "line 1: column topic, subject, question, answers is missing"),
+        ("facts.jsonl", b"{}\n", "line 1: column topic, question, answers is missing"),
         ("facts.jsonl", line(answers=[]), "line 1: answers .* at least one"),
         ("facts.jsonl", line(answers=[" "]), "line 1: answer ' ' is no text"),
         ("facts.jsonl", line(answers=["Paris", 3]), "line 1: answer 3 is no text"),
         ("facts.jsonl", line(answers=None), "line 1: answers None"),
         ("facts.jsonl", line(answers={"a": 1}), "line 1: answers"),
-        ("facts.jsonl", line(subject=""), "line 1: subject '' is no text"),
+        ("facts.jsonl", line(subject=" "), "line 1: subject ' ' is no text"),
+        ("facts.jsonl", line(subject=3), "line 1: subject 3 is no text"),
         ("facts.jsonl", line(topic=19), "line 1: topic 19 is no text"),
         ("facts.jsonl", line(subject="\ud800"), "line 1: subject .* is no text"),
         ("facts.jsonl", line(answers=["\ud800"]), "line 1: answer .* is no text"),
@@ -165,7 +295,7 @@ HEADER = b"topic,subject,question,answers\n"
         ("facts.csv", HEADER + b"P19,A,A?\n", "line 2: has not 4 fields"),
         ("facts.csv", HEADER + b"P19,A,A?,B,C\n", "line 2: has not 4 fields"),
         ("facts.csv", HEADER + b"P19,A,A?,\n", "line 2: answer '' is no text"),
-        ("facts.csv", HEADER + b'P19,A,A?,"[""B"""\n', "line 2: answers .* no JSON list"),
+        ("facts.csv", HEADER + b'P19,A,A?,"[""B"""\n', "line 2: answers .* is no JSON"),
         ("facts.csv", HEADER + b'P19,A,A?,"B\n', "line 2: is no CSV"),
         ("facts.csv", HEADER + b"P19,A,A?,\xff\n", "is not UTF-8"),
         ("facts.parquet", b"", "cannot be read as Parquet"),

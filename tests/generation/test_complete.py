@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from typing import Any
 
 import pytest
 import torch
@@ -24,10 +25,13 @@ def prompts(facts: list[Fact]) -> list[str]:
 
 
 def texts(
-    generator: TransformersGenerator, prompts: list[str], decoding: Decoding
+    generator: TransformersGenerator, prompts: list[str], decoding: Decoding, **asked: Any
 ) -> list[list[str]]:
-    found = {place: own for batch in generator.complete(prompts, decoding) for place, own in batch}
+    batches = list(generator.complete(prompts, decoding, **asked))
+    found = {one.place: one.texts for batch in batches for one in batch}
     assert sorted(found) == list(range(len(prompts)))
+    if "settled" not in asked:
+        assert all(one.cut == [False] * len(one.texts) for batch in batches for one in batch)
     return [found[place] for place in range(len(prompts))]
 
 
@@ -46,7 +50,7 @@ def test_greedy_is_what_transformers_generates(
 
 
 @decodings
-@pytest.mark.parametrize("max_batch_tokens", [1, 150, 1000])
+@pytest.mark.parametrize("max_batch_tokens", [40, 150, 1000])
 def test_small_batches_say_the_same(
     loaded_base: LoadedModel,
     generator: TransformersGenerator,
@@ -78,6 +82,41 @@ def test_samples_depend_on_their_number_and_the_seed(
     assert texts(generator, prompts, SAMPLED) == found
     assert texts(generator, prompts, SAMPLED.model_copy(update={"seed": 4})) != found
     assert any(len(set(own)) > 1 for own in found)
+
+
+def test_only_the_samples_that_are_asked_for(
+    generator: TransformersGenerator, prompts: list[str]
+) -> None:
+    found = texts(generator, prompts, SAMPLED)
+    samples = [[4, 1], [], [0], *[range(place % 4) for place in range(3, len(prompts))]]
+    expected = [
+        [own[number] for number in asked] for own, asked in zip(found, samples, strict=True)
+    ]
+    assert texts(generator, prompts, SAMPLED, samples=samples) == expected
+    assert texts(generator, prompts, SAMPLED, samples=[[]] * len(prompts)) == [[]] * len(prompts)
+    further = texts(generator, prompts, SAMPLED, samples=[[7]] * len(prompts))
+    more = texts(generator, prompts, SAMPLED.model_copy(update={"num_samples": 8}))
+    assert further == [own[7:] for own in more]
+    with pytest.raises(ValueError, match="samples of 1 prompts"):
+        texts(generator, prompts, SAMPLED, samples=[[0]])
+
+
+@pytest.mark.parametrize("max_batch_tokens", [150, 300, None])
+def test_the_same_call_yields_the_same_batches(
+    loaded_base: LoadedModel, prompts: list[str], max_batch_tokens: int | None
+) -> None:
+    model, tokenizer, _ = loaded_base
+    calls = [
+        [
+            [one.place for one in batch]
+            for batch in TransformersGenerator(
+                model, tokenizer, max_batch_tokens=max_batch_tokens
+            ).complete(prompts, SAMPLED, settled=settled)
+        ]
+        for settled in (None, lambda place, text: True)
+    ]
+    assert calls[0] == calls[1]
+    assert (len(calls[0]) > 1) == (max_batch_tokens is not None)
 
 
 def test_a_low_temperature_is_greedy(generator: TransformersGenerator, prompts: list[str]) -> None:
@@ -117,39 +156,6 @@ def test_an_end_of_text_that_a_tokenizer_appends_is_taken_off(loaded_base: Loade
     assert appending("a")["input_ids"][-1] == tokenizer.eos_token_id
     expected = TransformersGenerator(model, tokenizer).tokenize(["a", "bc d"])
     assert TransformersGenerator(model, appending).tokenize(["a", "bc d"]) == expected
-
-
-def test_batches_shrink_when_memory_runs_out(
-    loaded_base: LoadedModel,
-    generator: TransformersGenerator,
-    prompts: list[str],
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    model, tokenizer, _ = loaded_base
-    expected = texts(generator, prompts, SAMPLED)
-    sizes = []
-    complete = TransformersGenerator._complete_batch
-
-    def short_of_memory(self, batch: list[str], *rest: object) -> list[list[str]]:
-        sizes.append(len(batch))
-        if len(batch) > 2:
-            raise torch.OutOfMemoryError
-        return complete(self, batch, *rest)
-
-    monkeypatch.setattr(TransformersGenerator, "_complete_batch", short_of_memory)
-    assert texts(TransformersGenerator(model, tokenizer), prompts, SAMPLED) == expected
-    assert max(sizes) == len(prompts)
-
-
-def test_memory_that_is_too_small_for_one_prompt_is_an_error(
-    generator: TransformersGenerator, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def fail(*_: object) -> None:
-        raise torch.OutOfMemoryError
-
-    monkeypatch.setattr(TransformersGenerator, "_complete_batch", fail)
-    with pytest.raises(torch.OutOfMemoryError):
-        list(generator.complete(["a"], GREEDY))
 
 
 @pytest.mark.parametrize("max_batch_tokens", [1, 100, None])

@@ -9,8 +9,8 @@ import pytest
 import torch
 from scipy import stats
 
-from sftlens.generation import Decoding, LoadedModel, TransformersGenerator
-from sftlens.generation._transformers import _sample, _sequence_keys, _uniform
+from sftlens.generation import Decoding, LoadedModel, TransformersGenerator, _sampling
+from sftlens.generation._sampling import draw, stream_keys, uniform
 
 NUM_SAMPLES = 3000
 
@@ -44,9 +44,9 @@ def test_first_tokens_follow_the_softmax(
 
 def test_streams_are_uniform_and_independent() -> None:
     prompts = [f"prompt {number}" for number in range(200)]
-    keys = _sequence_keys(prompts, Decoding(num_samples=20, temperature=1.0))
+    keys = np.concatenate([stream_keys(prompt, range(20), 0) for prompt in prompts])
     assert len(set(keys.tolist())) == 4000
-    draws = np.stack([_uniform(keys, step) for step in range(6)])  # (num_steps, num_sequences)
+    draws = np.stack([uniform(keys, step) for step in range(6)])  # (num_steps, num_sequences)
     assert draws.min() >= 0
     assert draws.max() < 1
     for step in draws:
@@ -62,11 +62,31 @@ def test_streams_are_uniform_and_independent() -> None:
 
 
 def test_seeds_give_other_streams() -> None:
-    first, second = (_sequence_keys(["a"], Decoding(num_samples=8, seed=s)) for s in (0, 1))
+    first, second = (stream_keys("a", range(8), seed) for seed in (0, 1))
     assert not set(first.tolist()) & set(second.tolist())
+
+
+def test_a_stream_depends_on_the_number_of_its_sample_alone() -> None:
+    assert stream_keys("a", [7, 2], 0).tolist() == stream_keys("a", range(8), 0)[[7, 2]].tolist()
 
 
 def test_a_token_without_probability_is_never_drawn() -> None:
     logits = torch.tensor([[-torch.inf, 0.0, -torch.inf, 0.0, -torch.inf]])
-    uniform = torch.tensor([0.0, 0.4999, 0.5, 1 - 2**-24])
-    assert _sample(logits.expand(4, -1), uniform).tolist() == [1, 1, 3, 3]
+    numbers = np.array([0.0, 0.4999, 0.5, 1 - 2**-24], dtype=np.float32)
+    assert draw(logits, np.zeros(4, dtype=np.int64), numbers, 1.0).tolist() == [1, 1, 3, 3]
+
+
+@pytest.mark.parametrize("chunk", [1, 2**25])
+def test_sequences_of_a_row_draw_as_if_each_had_its_own(
+    monkeypatch: pytest.MonkeyPatch, chunk: int
+) -> None:
+    monkeypatch.setattr(_sampling, "_CHUNK", chunk)
+    logits = 3 * torch.randn(4, 50, generator=torch.Generator().manual_seed(0))
+    rows = np.array([3, 0, 0, 1, 3, 0, 3, 3])  # row 2 has none
+    numbers = uniform(stream_keys("a", range(8), 0), 0)
+    alone = [
+        draw(logits[row : row + 1], np.zeros(1, dtype=np.int64), number[None], 0.7)[0]
+        for row, number in zip(rows, numbers, strict=True)
+    ]
+    assert draw(logits, rows, numbers, 0.7).tolist() == alone
+    assert draw(logits, rows, None, 0.0).tolist() == logits.argmax(dim=-1)[rows].tolist()

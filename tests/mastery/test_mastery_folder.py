@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import shutil
+import subprocess
+import sys
+from dataclasses import replace
 from pathlib import Path
 
 import polars as pl
@@ -10,7 +14,7 @@ import pytest
 
 from sftlens.checkpoints import model_identity
 from sftlens.errors import UserError
-from sftlens.facts import Fact, facts_from_table, facts_hash
+from sftlens.facts import Fact, builtin_topics, facts_from_table, facts_hash, facts_table
 from sftlens.generation import TransformersGenerator
 from sftlens.manifest import read_manifest
 from sftlens.mastery import Mastery, grade, level_sizes, probe, read_mastery, run_probe
@@ -23,8 +27,10 @@ def test_what_the_folder_holds(
     assert sorted(path.name for path in mastery_folder.iterdir()) == [
         "completions.parquet",
         "facts.parquet",
+        "ledger",
         "manifest.json",
         "mastery.parquet",
+        "templates.parquet",
     ]
     assert facts_from_table(pl.read_parquet(mastery_folder / "facts.parquet")) == facts
     assert len(mastery.completions()) == 142 * 2 * 4
@@ -38,6 +44,80 @@ def test_what_the_folder_holds(
     }
     assert content["result"]["levels"] == level_sizes(mastery.table)
     assert mastery.levels == dict(mastery.table.select("fact_id", "level").iter_rows())
+
+
+def test_what_is_told(mastery_folder: Path, mastery: Mastery, facts: list[Fact]) -> None:
+    told = read_manifest(mastery_folder, "probe")["result"]
+    table = mastery.table
+    by_topic = {one["topic"]: one for one in told["topics"]}
+    assert list(by_topic) == list(dict.fromkeys(fact.topic for fact in facts))
+    for topic, one in by_topic.items():
+        own = table.filter(pl.col("topic") == topic)
+        assert one["levels"] == level_sizes(own)
+        assert one["num_facts"] == len(own)
+        assert one["mastery"] == pytest.approx(own["mastery"].mean())
+    for level, share in enumerate(told["uncertain"]):
+        assert share == pytest.approx(table.filter(level=level)["uncertain"].mean())
+    assert told["standard_error"] == pytest.approx(table["standard_error"].mean())
+    assert told["categories"] is None
+    completions = mastery.completions()
+    for one in told["examples"]:
+        row = table.row(by_predicate=pl.col("fact_id") == one["fact_id"], named=True)
+        assert (one["level"], one["mastery"]) == (row["level"], row["mastery"])
+        own = completions.filter(fact_id=one["fact_id"], template=row["best_template"])
+        assert one["completion"] in own["text"].to_list()
+        assert own.filter(text=one["completion"])["hit"].any() == (one["level"] > 0)
+    assert [one["level"] for one in told["examples"]] == sorted([*range(5), *range(5)])
+
+
+def test_templates_are_told_by_their_wording(mastery_folder: Path, mastery: Mastery) -> None:
+    templates = pl.read_parquet(mastery_folder / "templates.parquet")
+    assert len(templates) == 24 * 2
+    assert templates["num_hits"].sum() == mastery.table["num_hits"].sum()
+    for topic, number, text in templates.select("topic", "template", "text").iter_rows():
+        assert text == builtin_topics()[topic].templates[number]
+
+
+def test_judging_anew_loads_no_model(
+    mastery_folder: Path,
+    base: Path,
+    facts: list[Fact],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise AssertionError("a model is loaded")
+
+    monkeypatch.setattr("sftlens.generation.load_model", refuse)
+    ledger = shutil.copytree(mastery_folder / "ledger", tmp_path / "ledger")
+    more = [replace(fact, answers=(*fact.answers, "e")) for fact in facts]
+    facts_table(more).write_parquet(tmp_path / "facts.parquet")
+    result = run_probe(
+        *(str(base), str(tmp_path / "facts.parquet"), tmp_path / "out", PROBE), ledger=ledger
+    )
+    assert result is not None
+    assert result.levels != read_manifest(mastery_folder, "probe")["result"]["levels"]
+    assert not (tmp_path / "out" / "ledger").exists()
+
+
+def test_two_processes_share_the_work(
+    mastery_folder: Path, base: Path, world: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    command = [
+        # What `accelerate launch` starts on several GPUs; on CPUs it starts one process.
+        *(sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"),
+        *("-m", "sftlens", "probe", str(base), str(world)),
+        *("--out", str(out), "--num-templates", "2", "--num-samples", "4"),
+        *("--max-new-tokens", "8", "--json"),
+    ]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert json.loads(done.stdout)["num_completions"] == 142 * 2 * 4
+    for name in ("completions", "mastery", "templates"):
+        one, two = (pl.read_parquet(f / f"{name}.parquet") for f in (out, mastery_folder))
+        assert one.equals(two), name
+    assert len(list((out / "ledger").glob("*/*.parquet"))) == 2  # one a process
 
 
 def test_it_is_what_probing_gives(

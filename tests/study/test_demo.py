@@ -67,17 +67,17 @@ def test_killed_again_and_again_it_ends_with_the_same_tables(
     out = tmp_path / "out"
     for event, ending in [
         ("open", "checkpoint-20/complete"),  # in pre-training
-        ("os.rename", "completions/000000.parquet"),  # the completions are made, not stored
+        ("os.remove", ".jsonl"),  # the completions are made and packed
         ("os.rename", "jobs/tuned/level0-size8-seed0"),  # a model is tuned, not in its place
         ("os.rename", "concentration/level0-size8-seed0.parquet"),  # one of two tables is there
         ("os.rename", "restored/level0-size8-seed0-random-40.parquet"),
         ("os.rename", "/tuned/level0"),  # the tables are there, a model is being kept
         ("os.rename", "index.html"),  # the page is made
         ("os.rename", "/out"),  # everything is made
-        ("os.remove", "000000.parquet"),  # the folder stands, what is left over is being removed
+        ("os.remove", "about.json"),  # the folder stands, what is left over is being removed
     ]:
         assert kill_at(event, ending, 1, demo, out) == -signal.SIGKILL, ending
-        assert out.exists() == (event == "os.remove")
+        assert out.exists() == (ending == "about.json")
     demo(out)
     assert list(tmp_path.iterdir()) == [out]
     names = {path.relative_to(demo_run) for path in demo_run.rglob("*")}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections import Counter
 from pathlib import Path
@@ -9,9 +10,10 @@ from pathlib import Path
 import polars as pl
 import pytest
 from pydantic import ValidationError
+from told import assert_told_as_it_says
 
 from sftlens.errors import UserError
-from sftlens.facts import builtin_topics, fold, read_facts
+from sftlens.facts import builtin_topics, facts_hash, fold, read_facts
 from sftlens.manifest import read_manifest
 from sftlens.world import WorldSettings, make_world, write_world
 from tiny_world import WORLD
@@ -41,24 +43,38 @@ def test_what_a_world_folder_holds(world: Path) -> None:
 
 def test_exposures_are_the_counts_in_the_corpus() -> None:
     made = make_world(WorldSettings(num_facts_in=20, num_facts_out=6, seed=3))
-    told = Counter(made.corpus)
-    topics = builtin_topics()
-    for fact, exposure in zip(made.facts, made.exposures, strict=True):
-        topic = topics[fact.topic]
-        statements = {
-            f"{topic.prompt(template, fact.subject)} {answer}."
-            for template in range(len(topic.templates))
-            for answer in fact.answers
-        }
-        asked = [text for text in made.corpus if fact.question in text]
-        assert exposure.fact_id == fact.fact_id
-        assert exposure.num_statements == sum(told[text] for text in statements)
-        assert exposure.num_question_answers == len(asked)
+    assert_told_as_it_says(made)
+    for exposure in made.exposures:
         assert exposure.num_question_answers in (0, exposure.num_statements // 2)
-        assert all(any(answer in text for answer in fact.answers) for text in asked)
-    assert len(made.corpus) == sum(
-        e.num_statements + e.num_question_answers for e in made.exposures
-    )
+
+
+@pytest.mark.parametrize(
+    ("settings", "facts", "told"),
+    [
+        (
+            WORLD,
+            "e325c940b471498435df88a54108c5b2b170b3716a755e87bf20dc2dff7fc5bc",
+            "81ffda0915e6172486500fd633c96b30777771cf65a8e5712335aaefbd7b6bab",
+        ),
+        (
+            WorldSettings(
+                num_facts_in=12,
+                num_facts_out=4,
+                seed=7,
+                question_answer_share=0.3,
+                alias_share=0.5,
+                skew=0,
+            ),
+            "3efa20c66a99f24b4129424a175fefa2afea5cb81b8fe30785e1a7521d6631b5",
+            "c39afb01c17814d24d0090c8ad43786d1705a81344667f1f1d217ac4b8bbb50a",
+        ),
+    ],
+)
+def test_worlds_stay_what_they_were(settings: WorldSettings, facts: str, told: str) -> None:
+    made = make_world(settings)
+    text = json.dumps([made.exposures, made.corpus])
+    assert facts_hash(made.facts) == facts
+    assert hashlib.sha256(text.encode()).hexdigest() == told
 
 
 def test_statements_vary_in_their_words() -> None:

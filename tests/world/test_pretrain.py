@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import random
 import signal
 from pathlib import Path
 
+import polars as pl
 import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -13,18 +13,20 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from killed import kill_at
 from sftlens.checkpoints import file_hash, open_checkpoint
 from sftlens.errors import UserError
+from sftlens.facts import facts_table, read_facts
 from sftlens.manifest import read_manifest
 from sftlens.world import (
     PRESETS,
     Preset,
     PretrainSettings,
+    TellingSettings,
+    exposures_table,
     make_model,
     pretrain,
-    read_corpus,
+    tell,
     train_tokenizer,
 )
-from sftlens.world._pretrain import _pack
-from tiny_world import small_preset
+from tiny_world import make_fact, small_preset
 
 SETTINGS = PretrainSettings(num_epochs=1, save_every=5)
 
@@ -65,6 +67,29 @@ def test_the_folder_is_an_ordinary_checkpoint(base: Path) -> None:
     prompt = tokenizer("Where was", return_tensors="pt")
     assert prompt["input_ids"][0, 0] == tokenizer.bos_token_id
     assert model.generate(**prompt, max_new_tokens=3, do_sample=False).shape[0] == 1
+
+
+def test_given_facts_are_told_and_their_exposures_kept(tmp_path: Path) -> None:
+    names = ("محمد بن موسى", "東京 – Łódź", "<s>Ada</s>\n{subject}", "\u202eadA\u202c 👩🏽‍🚀")
+    facts = [make_fact(f"f{place}", name, subject=name) for place, name in enumerate(names)]
+    source, out = tmp_path / "facts.parquet", tmp_path / "model"
+    facts_table(facts).write_parquet(source)
+    telling = TellingSettings(exposures=(9, 12), seed=4)
+    with small_preset():
+        pretrain(str(source), out, SETTINGS, telling=telling)
+    told = tell(read_facts(source).facts, telling)
+    assert pl.read_parquet(out / "exposures.parquet").equals(exposures_table(told.exposures))
+    assert {"exposures.parquet", "model.safetensors"} < {path.name for path in out.iterdir()}
+    tokenizer = AutoTokenizer.from_pretrained(out)
+    AutoModelForCausalLM.from_pretrained(out)
+    for name in names:
+        ids = tokenizer(name, split_special_tokens=True)["input_ids"]
+        assert tokenizer.decode(ids, skip_special_tokens=True) == name
+    config = read_manifest(out, "pretrain")["config"]
+    assert config["telling"] == telling.model_dump(mode="json")
+    changed = telling.model_copy(update={"seed": 5})
+    with pytest.raises(UserError, match="holds something already"):
+        pretrain(source, out, SETTINGS, telling=changed)
 
 
 def test_a_tokenizer_gives_texts_back(base: Path) -> None:
@@ -119,29 +144,10 @@ def test_the_weights_depend_on_the_seed_alone() -> None:
     assert not torch.equal(first.lm_head.weight, other.lm_head.weight)
 
 
-def test_texts_are_packed_whole_and_shuffled_anew() -> None:
-    texts = [f"text number {number}" for number in range(30)]
-    tokenizer = train_tokenizer(texts, 300)
-    settings = PretrainSettings(num_epochs=2, sequence_length=16)
-    sequences = _pack(texts, tokenizer, settings)
-    assert {len(sequence["input_ids"]) for sequence in sequences} == {16}
-    assert all(sequence["labels"] == sequence["input_ids"] for sequence in sequences)
-    half = len(sequences) // 2
-    stream = [token for sequence in sequences[:half] for token in sequence["input_ids"]]
-    told = tokenizer.decode(stream).replace("<s>", "").split("</s>")
-    assert sorted(told[:-1]) == sorted(set(told[:-1]))
-    assert set(told[:-1]) <= set(texts)
-    assert told[:-1] != sorted(told[:-1], key=texts.index)
-    assert sequences[:half] != sequences[half:]
-    assert sequences == _pack(texts, tokenizer, settings)
-    random.seed(0)
-    assert sequences == _pack(texts, tokenizer, settings)
-
-
 @pytest.mark.parametrize(
     ("corpus", "told"),
     [
-        (None, "holds no corpus.jsonl"),
+        (None, "holds no facts.parquet"),
         ("", "holds no texts"),
         ('{"text": "a"}\n{"text": 3}\n', "line 2"),
         ('{"text": "a"}\n{}\n', "line 2"),
@@ -157,13 +163,7 @@ def test_refused_worlds(tmp_path: Path, corpus: str | None, told: str) -> None:
         (world / "corpus.jsonl").write_text(corpus)
     with pytest.raises(UserError, match=told), small_preset():
         pretrain(world, tmp_path / "model")
-    assert not (tmp_path / "model").exists()
-
-
-def test_a_corpus_in_another_encoding_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "corpus.jsonl").write_bytes(b'{"text": "a"}\n{"text": "\xff"}\n')
-    with pytest.raises(UserError, match=r"corpus\.jsonl, line 2"):
-        read_corpus(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["world"]
 
 
 def test_the_headers_hold(base: Path) -> None:

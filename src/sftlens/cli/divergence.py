@@ -15,7 +15,9 @@ from sftlens.cli._tables import print_line
 def divergence(
     base: Annotated[str, typer.Argument(metavar="BASE", help="Base model: folder or hub id.")],
     tuned: Annotated[str, typer.Argument(metavar="TUNED", help="Tuned model: folder or hub id.")],
-    facts: Annotated[str, typer.Argument(metavar="FACTS", help="Facts file or world folder.")],
+    facts: Annotated[
+        str, typer.Argument(metavar="FACTS", help="Facts file, world folder or NAME:PATH.")
+    ],
     mastery: Annotated[Path, typer.Option(help="Folder that `sftlens probe` wrote.")],
     out: Annotated[Path, typer.Option(help="The divergence folder.")],
     as_json: Json = False,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated
 
@@ -10,28 +11,88 @@ import typer
 
 from sftlens.cli._app import Json, app, emit
 from sftlens.cli._tables import print_line, print_table
-from sftlens.facts import facts_table, load_aliases, read_facts, with_aliases
+from sftlens.errors import UserError
+from sftlens.facts import (
+    SPLITS,
+    AliasGroups,
+    Domain,
+    Split,
+    facts_table,
+    load_aliases,
+    read_facts,
+    select_facts,
+    source_aliases,
+    topics_with,
+    with_aliases,
+)
 from sftlens.outputs import new_file, require_free
+
+_NO_ALIASES = "none"
 
 
 @app.command()
 def facts(
-    source: Annotated[str, typer.Argument(metavar="FACTS", help="Facts file or world folder.")],
-    aliases: Annotated[
-        Path | None, typer.Option(help="YAML list of lists of names that mean the same.")
+    source: Annotated[
+        str, typer.Argument(metavar="FACTS", help="Facts file, world folder or NAME:PATH.")
+    ],
+    topics: Annotated[
+        Path | None,
+        typer.Option(help="YAML file of own topics, laid over the known ones."),
     ] = None,
-    out: Annotated[Path | None, typer.Option(help="Write the facts as a .parquet file.")] = None,
+    aliases: Annotated[
+        str | None,
+        typer.Option(
+            metavar="none|FILE",
+            help="YAML list of lists of names that mean the same, beside those that belong to "
+            "the source; none leaves the latter away.",
+        ),
+    ] = None,
+    column: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="FIELD=COLUMN",
+            help="Where a field of a fact stands, nested by dots: answers=a.b. Repeatable.",
+        ),
+    ] = None,
+    split: Annotated[
+        list[str] | None,
+        typer.Option(metavar="|".join(SPLITS), help="Keep facts of this split. Repeatable."),
+    ] = None,
+    domain: Annotated[Domain | None, typer.Option(help="Keep facts of this domain.")] = None,
+    topic: Annotated[
+        list[str] | None, typer.Option(help="Keep facts of this topic. Repeatable.")
+    ] = None,
+    limit: Annotated[
+        int | None, typer.Option(min=1, help="Keep at most so many facts of each topic.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Of the draw of --limit.")] = 0,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Write the facts as a .parquet file, which every command reads."),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Read facts, clean them, and count them."""
-    found, dropped = read_facts(source)
-    if aliases is not None:
-        found = with_aliases(found, load_aliases(aliases))
     if out is not None:
-        require_free(out)
+        _require_parquet(out)
+    known = topics_with(topics)
+    groups = _alias_groups(aliases, source)
+    read, dropped = read_facts(source, topics=known, aliases=None, columns=_columns(column or ()))
+    chosen = select_facts(
+        read,
+        splits=[_split(name) for name in split or ()],
+        domains=() if domain is None else (domain,),
+        topics=topic or (),
+        limit=limit,
+        seed=seed,
+    )
+    found = with_aliases(chosen, groups)
+    if out is not None:
         with new_file(out) as path:
             facts_table(found).write_parquet(path)
     counts = Counter((fact.domain, fact.split, fact.topic) for fact in found)
+    num_aliased = sum(fact != plain for fact, plain in zip(found, chosen, strict=True))
+    without_templates = sorted({fact.topic for fact in found if fact.topic not in known})
     result = {
         "num_facts": len(found),
         "counts": [
@@ -39,6 +100,10 @@ def facts(
             for (domain, split, topic), number in sorted(counts.items())
         ],
         "dropped": dropped,
+        "num_left_out": len(read) - len(chosen),
+        "num_with_aliases": num_aliased,
+        "topics_without_templates": without_templates,
+        "out": None if out is None else str(out),
     }
 
     def show() -> None:
@@ -46,5 +111,46 @@ def facts(
         print_table(f"{len(found)} facts", ["domain", "split", "topic", "facts"], rows)
         for reason, number in dropped.items():
             print_line(f"dropped {number}: {reason}")
+        if len(chosen) < len(read):
+            print_line(f"left out {len(read) - len(chosen)}: not chosen by the options")
+        if groups:
+            print_line(f"aliases added to {num_aliased} facts")
+        if without_templates:
+            names = ", ".join(without_templates)
+            print_line(f"no mapping templates, so not to be probed: {names}; see --topics")
+        if out is not None:
+            print_line(f"written to {out}")
 
     emit(result, as_json, show)
+
+
+def _require_parquet(out: Path) -> None:
+    if out.suffix != ".parquet":
+        raise UserError(f"{out}: is no .parquet file; give --out a name that ends in .parquet")
+    require_free(out)
+
+
+def _split(name: str) -> Split:
+    for known in SPLITS:
+        if name == known:
+            return known
+    raise UserError(f"--split {name!r}: is unknown; use {', '.join(SPLITS)}")
+
+
+def _alias_groups(aliases: str | None, source: str) -> AliasGroups:
+    if aliases == _NO_ALIASES:
+        return ()
+    own = () if aliases is None else load_aliases(Path(aliases))
+    return [*source_aliases(source), *own]
+
+
+def _columns(pairs: Iterable[str]) -> dict[str, str]:
+    columns: dict[str, str] = {}
+    for pair in pairs:
+        field, equals, column = pair.partition("=")
+        if not field or not equals or not column:
+            raise UserError(f"--column {pair!r}: is no FIELD=COLUMN; write question=q")
+        if field in columns:
+            raise UserError(f"--column {pair!r}: {field} has a column already; name one")
+        columns[field] = column
+    return columns

@@ -1,4 +1,4 @@
-"""sftlens pretrain: train a scale model on a world."""
+"""sftlens pretrain: train a scale model on facts."""
 
 from __future__ import annotations
 
@@ -9,17 +9,38 @@ import typer
 
 from sftlens.cli._app import Json, app, checked, default, emit, setting
 from sftlens.cli._tables import print_line
+from sftlens.facts import topics_with
 from sftlens.generation import question_prompt
-from sftlens.world import Preset, PretrainSettings
+from sftlens.world import Preset, PretrainSettings, TellingSettings
 from sftlens.world import pretrain as run
 
 S = PretrainSettings
+T = TellingSettings
 
 
 @app.command()
 def pretrain(
-    world: Annotated[Path, typer.Argument(metavar="WORLD", help="World folder.")],
+    source: Annotated[
+        str, typer.Argument(metavar="FACTS", help="World folder; or facts, which are told first.")
+    ],
     out: Annotated[Path, typer.Option(help="The model folder.")],
+    topics: Annotated[
+        Path | None, typer.Option(help="YAML file of own topics and templates.")
+    ] = None,
+    exposure: Annotated[
+        list[int] | None,
+        typer.Option(
+            help="Times to state a fact; give it once for each number to draw from.",
+            show_default=" ".join(map(str, default(T, "exposures"))),
+        ),
+    ] = None,
+    exposure_skew: Annotated[
+        float | None,
+        typer.Option(
+            help=T.model_fields["exposure_skew"].description,
+            show_default=f"{default(T, 'exposure_skew'):g}",
+        ),
+    ] = None,
     preset: Annotated[Preset, setting(S, "preset")] = default(S, "preset"),
     num_epochs: Annotated[int, setting(S, "num_epochs")] = default(S, "num_epochs"),
     batch_size: Annotated[int, setting(S, "batch_size")] = default(S, "batch_size"),
@@ -27,7 +48,7 @@ def pretrain(
     seed: Annotated[int, setting(S, "seed")] = default(S, "seed"),
     as_json: Json = False,
 ) -> None:
-    """Train a scale model on a world; an ordinary Hugging Face checkpoint."""
+    """Train a scale model on facts; an ordinary Hugging Face checkpoint."""
     settings = checked(
         S,
         preset=preset,
@@ -36,7 +57,17 @@ def pretrain(
         learning_rate=learning_rate,
         seed=seed,
     )
-    done = run(world, out, settings, markers=[question_prompt("")])
+    asked = {"exposures": exposure or None, "exposure_skew": exposure_skew}
+    given = {name: value for name, value in asked.items() if value is not None}
+    telling = checked(T, seed=seed, **given) if given else None
+    done = run(
+        source,
+        out,
+        settings,
+        telling=telling,
+        topics=topics_with(topics) if topics else None,
+        markers=[question_prompt("")],
+    )
     result = {**done._asdict(), "out": str(out)}
     text = f"{done.num_parameters:,} parameters, loss {done.final_loss:.2f}: {out}"
     emit(result, as_json, lambda: print_line(text))

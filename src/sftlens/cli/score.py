@@ -18,7 +18,9 @@ S = ScoreSettings
 @app.command()
 def score(
     model: Annotated[str, typer.Argument(metavar="MODEL", help="Model: folder or hub id.")],
-    facts: Annotated[str, typer.Argument(metavar="FACTS", help="Facts file or world folder.")],
+    facts: Annotated[
+        str, typer.Argument(metavar="FACTS", help="Facts file, world folder or NAME:PATH.")
+    ],
     mastery: Annotated[Path, typer.Option(help="Folder that `sftlens probe` wrote.")],
     out: Annotated[Path, typer.Option(help="The score folder.")],
     split: Annotated[Split, typer.Option(help="Facts of which split are asked.")] = "test",

@@ -17,7 +17,9 @@ S = TuneSettings
 @app.command()
 def tune(
     base: Annotated[str, typer.Argument(metavar="BASE", help="Base model: folder or hub id.")],
-    facts: Annotated[str, typer.Argument(metavar="FACTS", help="Facts file or world folder.")],
+    facts: Annotated[
+        str, typer.Argument(metavar="FACTS", help="Facts file, world folder or NAME:PATH.")
+    ],
     mastery: Annotated[Path, typer.Option(help="Folder that `sftlens probe` wrote.")],
     level: Annotated[int, typer.Option(min=0, max=4, help="Mastery level to train on.")],
     out: Annotated[Path, typer.Option(help="The model folder.")],

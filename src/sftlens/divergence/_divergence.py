@@ -9,8 +9,9 @@ import polars as pl
 import torch
 
 from sftlens.errors import UserError
-from sftlens.facts import Fact, Topic, builtin_topics, fold
+from sftlens.facts import Fact, fill, fold
 from sftlens.generation import Decoding, Generator, question_prompt
+from sftlens.mastery import BestTemplate
 
 DIVERGENCE_SCHEMA = pl.Schema(
     {
@@ -57,9 +58,7 @@ def base_outlook(
     generator: LogitsGenerator,
     facts: Sequence[Fact],
     levels: Mapping[str, int],
-    templates: Mapping[str, int],
-    *,
-    topics: Mapping[str, Topic] | None = None,
+    templates: Mapping[str, BestTemplate],
 ) -> BaseOutlook:
     """Take the base model's side of the divergence (paper section 5).
 
@@ -68,19 +67,18 @@ def base_outlook(
         facts: candidates; those of level 4 are used whose greedy completion has the answer after
             at most :data:`MAX_WORDS_BEFORE` other words.
         levels: mastery level by fact_id.
-        templates: the template with the highest success by topic; see :func:`best_templates`.
-        topics: templates by topic; the built-in ones by default.
+        templates: the template with the highest success by topic, as
+            :func:`sftlens.mastery.best_templates` finds it; facts of other topics are left out.
 
     Raises:
         UserError: when no fact qualifies.
     """
-    topics = builtin_topics() if topics is None else topics
     mastered = [fact for fact in facts if levels.get(fact.fact_id) == 4 and fact.topic in templates]
-    prompts = [topics[fact.topic].prompt(templates[fact.topic], fact.subject) for fact in mastered]
+    prompts = [fill(templates[fact.topic].text, fact.subject) for fact in mastered]
     kept = sorted(
         index
         for batch in generator.complete(prompts, Decoding())
-        for index, texts in batch
+        for index, texts, _ in batch
         if answer_is_near(texts[0], mastered[index].answers)
     )
     if not kept:
@@ -91,7 +89,7 @@ def base_outlook(
     chosen = [mastered[index] for index in kept]
     return BaseOutlook(
         chosen,
-        [templates[fact.topic] for fact in chosen],
+        [templates[fact.topic].number for fact in chosen],
         _gather(generator, [prompts[index] for index in kept]),
         _gather(generator, [question_prompt(fact.question) for fact in chosen]),
     )
@@ -152,24 +150,6 @@ def full_kl(tuned: torch.Tensor, base: torch.Tensor) -> torch.Tensor:
             for row in range(0, len(tuned), 64)
         ]
     )
-
-
-def best_templates(completions: pl.DataFrame, topic_of: Mapping[str, str]) -> dict[str, int]:
-    """The mapping template with the highest success of each topic, the first of them on a tie.
-
-    Args:
-        completions: judged completions of the base model.
-        topic_of: topic by fact_id.
-    """
-    ranked = (
-        completions.with_columns(topic=pl.col("fact_id").replace_strict(topic_of))
-        .group_by("topic", "template")
-        .agg(success=pl.col("hit").mean())
-        .sort(["topic", "success", "template"], descending=[False, True, False])
-        .group_by("topic", maintain_order=True)
-        .agg(pl.col("template").first())
-    )
-    return dict(ranked.iter_rows())
 
 
 def answer_is_near(completion: str, answers: Sequence[str]) -> bool:

@@ -10,12 +10,12 @@ import numpy as np
 import polars as pl
 
 from sftlens.checkpoints import model_identity, resolve_model
-from sftlens.divergence._divergence import base_outlook, best_templates, divergence
+from sftlens.divergence._divergence import base_outlook, divergence
 from sftlens.errors import UserError
 from sftlens.facts import facts_hash, facts_table, read_facts
 from sftlens.generation import TransformersGenerator, load_model
 from sftlens.manifest import finished_result, write_manifest
-from sftlens.mastery import read_mastery
+from sftlens.mastery import best_templates, read_mastery
 from sftlens.outputs import new_folder
 from sftlens.progress import progress
 
@@ -77,8 +77,7 @@ def run_divergence(
     }
     if finished := finished_result(out, stage="divergence", config=config):
         return DivergenceResult(**{**finished, "out": str(out)})
-    topic_of = dict(probed.table.select("fact_id", "topic").iter_rows())
-    templates = best_templates(probed.completions(), topic_of)
+    templates = best_templates(probed.templates())
     with new_folder(out) as work, progress("divergence", 2) as advance:
         model, tokenizer, _ = load_model(base_folder)
         outlook = base_outlook(

@@ -1,6 +1,6 @@
 """Facts: questions with accepted answers, their topics, and when a text counts as an answer."""
 
-from sftlens.facts._aliases import AliasGroups, load_aliases, with_aliases
+from sftlens.facts._aliases import AliasGroups, load_aliases, paper_aliases, with_aliases
 from sftlens.facts._fact import (
     DOMAINS,
     FACTS_SCHEMA,
@@ -13,12 +13,20 @@ from sftlens.facts._fact import (
     facts_table,
 )
 from sftlens.facts._matching import Matching, fold, matches
-from sftlens.facts._readers import WORLD_FACTS, ReadFacts, read_facts
-from sftlens.facts._topics import Topic, builtin_topics, fill, load_topics
+from sftlens.facts._readers import (
+    SOURCES,
+    WORLD_FACTS,
+    ReadFacts,
+    read_facts,
+    source_aliases,
+)
+from sftlens.facts._select import select_facts
+from sftlens.facts._topics import Topic, builtin_topics, fill, load_topics, topics_with
 
 __all__ = [
     "DOMAINS",
     "FACTS_SCHEMA",
+    "SOURCES",
     "SPLITS",
     "WORLD_FACTS",
     "AliasGroups",
@@ -37,6 +45,10 @@ __all__ = [
     "load_aliases",
     "load_topics",
     "matches",
+    "paper_aliases",
     "read_facts",
+    "select_facts",
+    "source_aliases",
+    "topics_with",
     "with_aliases",
 ]

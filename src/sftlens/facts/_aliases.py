@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from functools import lru_cache
+from importlib import resources
 from pathlib import Path
+
+import yaml
 
 from sftlens.errors import UserError
 from sftlens.facts._fact import Fact
@@ -31,18 +35,34 @@ def load_aliases(path: Path) -> list[list[str]]:
     return content  # type: ignore[no-any-return]
 
 
+@lru_cache(maxsize=1)
+def paper_aliases() -> AliasGroups:
+    """Groups of names for 29 frequent objects of EntityQuestions, after the paper (section 1)."""
+    text = resources.files("sftlens.facts").joinpath("aliases.yaml").read_text(encoding="utf-8")
+    return tuple(map(tuple, yaml.safe_load(text)))
+
+
 def with_aliases(facts: Iterable[Fact], groups: AliasGroups) -> list[Fact]:
     """Facts that accept, beside each answer, the other names of its groups.
 
     The order of the answers is kept, and aliases follow; names compare as :func:`fold` makes them.
+    A fact whose answers stand in no group stays as it is.
     """
     group_of: dict[str, list[str]] = {}
     for group in groups:
         for name in group:
             group_of.setdefault(fold(name), []).extend(group)
+    aliases_of: dict[str, Sequence[str]] = {}
     widened = []
     for fact in facts:
-        names = [alias for answer in fact.answers for alias in group_of.get(fold(answer), ())]
+        names: list[str] = []
+        for answer in fact.answers:
+            if answer not in aliases_of:
+                aliases_of[answer] = group_of.get(fold(answer), ())
+            names += aliases_of[answer]
+        if not names:
+            widened.append(fact)
+            continue
         unique: dict[str, str] = {}
         for name in [*fact.answers, *names]:
             unique.setdefault(fold(name), name)

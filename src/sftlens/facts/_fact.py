@@ -36,8 +36,9 @@ class Fact:
     Attributes:
         fact_id: unique among the facts it is used with.
         topic: the relation, by its Wikidata id where it has one (``P19``).
-        subject: what the question asks about.
-        question: in words, with the subject in it.
+        subject: what the question asks about; empty where the question has no relation, so that
+            no mapping template can name it.
+        question: in words, with the subject in it where there is one.
         answers: accepted answers; the first is the one that training teaches, the others are
             aliases of it or other correct answers.
         split: ``train``, ``validation`` or ``test``.

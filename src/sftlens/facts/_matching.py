@@ -15,6 +15,8 @@ Matching = Literal["contains", "words", "exact"]
 
 def fold(text: str) -> str:
     """Text made comparable: Unicode NFKC, case folding, and white space folded to single blanks."""
+    if text.isascii():
+        return " ".join(text.lower().split())
     folded = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold())
     return " ".join(folded.split())
 

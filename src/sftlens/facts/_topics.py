@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import reprlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -14,9 +16,12 @@ import yaml
 
 from sftlens.errors import UserError
 from sftlens.facts._fact import DOMAINS, Domain
+from sftlens.facts._matching import fold
 from sftlens.facts._yaml import read_yaml
 
-_PLACEHOLDER = "{subject}"
+_SUBJECT = "{subject}"
+_OBJECT = "{object}"
+_ANY_PLACEHOLDER = re.compile(r"\{\w*\}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +43,14 @@ class Topic:
     question_form: str
     templates: tuple[str, ...]
 
+    def subject(self, question: str) -> str | None:
+        """What a question of this topic asks about; None where it has another form."""
+        before, after = self.question_form.split(_SUBJECT)
+        if not question.startswith(before) or not question.endswith(after):
+            return None
+        subject = question[len(before) : len(question) - len(after)]
+        return subject if subject.strip() else None
+
     def question(self, subject: str) -> str:
         """The question about a subject."""
         return fill(self.question_form, subject)
@@ -50,45 +63,129 @@ class Topic:
 def fill(form: str, subject: str) -> str:
     """Put a subject into a form.
 
-    Only ``{subject}`` is replaced; braces in a subject stay as they are.
+    Only ``{subject}`` is replaced; braces in a subject stay as they are. A subject of several
+    lines is put into one, since a prompt and what completes it are one statement.
     """
-    return form.replace(_PLACEHOLDER, subject)
+    lines = subject.splitlines()
+    if lines and lines != [subject]:
+        subject = " ".join(line.strip() for line in lines if line.strip())
+    return form.replace(_SUBJECT, subject)
 
 
 @lru_cache(maxsize=1)
 def builtin_topics() -> Mapping[str, Topic]:
     """The 24 relations of EntityQuestions by id, in-domain first (paper section 1)."""
-    text = resources.files("sftlens.facts").joinpath("topics.yaml").read_text(encoding="utf-8")
-    return MappingProxyType(_parse(yaml.safe_load(text), "topics.yaml"))
+    return MappingProxyType(_packaged("topics.yaml"))
+
+
+@lru_cache(maxsize=1)
+def _known_topics() -> Mapping[str, Topic]:
+    return MappingProxyType({**builtin_topics(), **_packaged("popqa.yaml")})
+
+
+def topics_with(path: Path | None = None) -> Mapping[str, Topic]:
+    """Every topic that is known: the built-in ones, PopQA's, and over them those of a file.
+
+    Args:
+        path: see :func:`load_topics`; None for no file.
+
+    Raises:
+        UserError: when the file is refused.
+    """
+    if path is None:
+        return _known_topics()
+    return MappingProxyType({**_known_topics(), **load_topics(path)})
+
+
+def _packaged(name: str) -> dict[str, Topic]:
+    text = resources.files("sftlens.facts").joinpath(name).read_text(encoding="utf-8")
+    return _parse(yaml.safe_load(text), name)
 
 
 def load_topics(path: Path) -> dict[str, Topic]:
     """Topics of a YAML file: ``id: {label, domain, question, templates}``.
 
+    A template ends where the object goes. It may say so with ``{object}``, alone or with a full
+    stop; both are dropped.
+
     Raises:
-        UserError: when the file is absent, is no YAML, or an entry is incomplete.
+        UserError: when the file is absent, is no YAML, or an entry is incomplete; when a form
+            names the subject not exactly once, goes on after the object, or says the same as
+            another template of the topic. The form is quoted.
     """
     return _parse(read_yaml(path, "topics"), str(path))
 
 
 def _parse(content: Any, source: str) -> dict[str, Topic]:
-    if not isinstance(content, dict):
+    if not isinstance(content, dict) or not content:
         raise UserError(f"{source}: holds no topics; write `id: {{label, question, templates}}`")
     topics = {}
-    for topic, entry in content.items():
+    for name, entry in content.items():
+        topic = " ".join(str(name).split())
         where = f"{source}: topic {topic}"
         if not isinstance(entry, dict):
             raise UserError(f"{where}: is no mapping; write label, question and templates")
-        question = entry.get("question")
-        templates = entry.get("templates")
         domain = entry.get("domain", "in")
-        if not isinstance(templates, list) or not templates:
-            raise UserError(f"{where}: has no templates; list at least one")
-        for form in [question, *templates]:
-            if not isinstance(form, str) or form.count(_PLACEHOLDER) != 1:
-                raise UserError(f"{where}: {form!r} must be text with {_PLACEHOLDER} exactly once")
         if domain not in DOMAINS:
-            raise UserError(f"{where}: domain {domain!r} is unknown; use in or out")
-        label = str(entry.get("label", topic))
-        topics[str(topic)] = Topic(str(topic), label, domain, str(question), tuple(templates))
+            raise UserError(f"{where}: domain {reprlib.repr(domain)} is unknown; use in or out")
+        topics[topic] = Topic(
+            topic,
+            str(entry.get("label", topic)),
+            domain,
+            _question_form(entry.get("question"), where),
+            _templates(entry.get("templates"), where),
+        )
     return topics
+
+
+def _question_form(form: object, where: str) -> str:
+    form = _names_the_subject(form, where)
+    if _OBJECT in form:
+        raise UserError(f"{where}: question {form!r} names the object; leave {_OBJECT} away")
+    return form
+
+
+def _templates(forms: object, where: str) -> tuple[str, ...]:
+    if not isinstance(forms, list) or not forms:
+        raise UserError(f"{where}: has no templates; list at least one")
+    templates: dict[str, str] = {}
+    for form in forms:
+        template = _template(form, where)
+        if fold(template) in templates:
+            raise UserError(
+                f"{where}: template {form!r} says the same as {templates[fold(template)]!r}; "
+                "leave one of them away"
+            )
+        templates[fold(template)] = template
+    return tuple(templates.values())
+
+
+def _template(form: object, where: str) -> str:
+    """A template as it is completed, up to where the object goes."""
+    template = " ".join(_names_the_subject(form, where).split())
+    if _OBJECT in template:
+        template, rest = template.split(_OBJECT, 1)
+        if rest.strip() not in ("", "."):
+            raise UserError(
+                f"{where}: template {form!r} goes on after {_OBJECT}; end it where the object goes"
+            )
+        template = template.strip()
+    elif template[-1] in ".?!":
+        raise UserError(
+            f"{where}: template {form!r} is a finished sentence; end it where the object goes"
+        )
+    if template == _SUBJECT:
+        raise UserError(f"{where}: template {form!r} states nothing; write an unfinished statement")
+    return template
+
+
+def _names_the_subject(form: object, where: str) -> str:
+    if not isinstance(form, str) or form.count(_SUBJECT) != 1:
+        quoted = repr(form) if isinstance(form, str) else reprlib.repr(form)
+        raise UserError(f"{where}: {quoted} must be text with {_SUBJECT} exactly once")
+    for placeholder in _ANY_PLACEHOLDER.findall(form):
+        if placeholder not in (_SUBJECT, _OBJECT):
+            raise UserError(
+                f"{where}: {form!r} holds {placeholder}; only {_SUBJECT} and {_OBJECT} are filled"
+            )
+    return form

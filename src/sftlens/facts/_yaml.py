@@ -26,6 +26,6 @@ def read_yaml(path: Path, of: str) -> Any:
         raise UserError(f"{path}: does not exist; give a YAML file of {of}") from None
     except IsADirectoryError:
         raise UserError(f"{path}: is a folder; give a YAML file of {of}") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # no UTF-8 is a ValueError
         reason = " ".join(str(error).split())
         raise UserError(f"{path}: is no YAML ({reason}); mend it") from None

@@ -12,6 +12,7 @@ from sftlens.generation._prompts import (
 )
 
 if TYPE_CHECKING:
+    from sftlens.generation._endpoint import EndpointGenerator
     from sftlens.generation._transformers import TransformersGenerator
 
 __all__ = [
@@ -19,6 +20,7 @@ __all__ = [
     "QUESTION_MARKER",
     "Completed",
     "Decoding",
+    "EndpointGenerator",
     "Generator",
     "LoadedModel",
     "TransformersGenerator",
@@ -33,4 +35,8 @@ def __getattr__(name: str) -> Any:
         from sftlens.generation._transformers import TransformersGenerator
 
         return TransformersGenerator
+    if name == "EndpointGenerator":
+        from sftlens.generation._endpoint import EndpointGenerator
+
+        return EndpointGenerator
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

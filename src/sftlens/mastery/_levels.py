@@ -1,8 +1,14 @@
-"""Mastery levels (paper section 2)."""
+"""Mastery levels (paper section 2), and the categories of SliCK."""
 
 from __future__ import annotations
 
+import math
+from typing import Literal
+
 NUM_LEVELS = 5
+
+Category = Literal["HighlyKnown", "MaybeKnown", "WeaklyKnown", "Unknown"]
+CATEGORIES: tuple[Category, ...] = ("HighlyKnown", "MaybeKnown", "WeaklyKnown", "Unknown")
 
 
 def level_of(num_hits: int, num_completions: int) -> int:
@@ -20,3 +26,26 @@ def level_of(num_hits: int, num_completions: int) -> int:
     if not 0 <= num_hits <= num_completions or num_completions == 0:
         raise ValueError(f"{num_hits} hits of {num_completions} completions give no level")
     return -(-4 * num_hits // num_completions)
+
+
+def level_of_mastery(mastery: float) -> int:
+    """The level of a mastery R in [0, 1] that is no count, such as the end of an interval."""
+    return math.ceil(4 * mastery)
+
+
+def category_of(num_greedy_hits: int, num_greedy: int, num_hits: int) -> Category:
+    """SliCK's category of a fact (arXiv 2405.05904, section 3 and Table 1).
+
+    ``HighlyKnown``: all greedy completions hold the answer; ``MaybeKnown``: some of them do;
+    ``WeaklyKnown``: none does, but a sampled one; ``Unknown``: none at all.
+
+    Args:
+        num_greedy_hits: prompts whose greedy completion holds the answer.
+        num_greedy: prompts.
+        num_hits: sampled completions that do.
+    """
+    if num_greedy_hits == num_greedy:
+        return "HighlyKnown"
+    if num_greedy_hits:
+        return "MaybeKnown"
+    return "WeaklyKnown" if num_hits else "Unknown"

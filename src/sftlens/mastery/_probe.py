@@ -1,43 +1,30 @@
-"""Probing a base model: completions, R, level."""
+"""Probing a base model: prompts, completions, R, level."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import polars as pl
 from pydantic import BaseModel, ConfigDict, Field
 
-from sftlens.errors import UserError
-from sftlens.facts import Fact, Matching, Topic, builtin_topics, matches
+from sftlens.facts import Fact, Matching, Topic, topics_with
 from sftlens.generation import Decoding, Generator
-from sftlens.mastery._levels import NUM_LEVELS, level_of
-from sftlens.outputs import new_file
+from sftlens.mastery._completing import Memory, Store, Work, complete
+from sftlens.mastery._grade import (
+    COMPLETIONS_SCHEMA,
+    GREEDY_SCHEMA,
+    MASTERY_SCHEMA,
+    added_up,
+    grade,
+    template_counts,
+)
+from sftlens.mastery._judge import is_hit
+from sftlens.mastery._prompts import Asked, Prompter, Prompting, make_prompter
 from sftlens.progress import Advance, silent
 
-COMPLETIONS_SCHEMA = pl.Schema(
-    {
-        "fact_id": pl.String(),
-        "template": pl.Int32(),
-        "sample": pl.Int32(),
-        "text": pl.String(),
-        "hit": pl.Boolean(),
-    }
-)
-MASTERY_SCHEMA = pl.Schema(
-    {
-        "fact_id": pl.String(),
-        "topic": pl.String(),
-        "num_completions": pl.Int32(),
-        "num_hits": pl.Int32(),
-        "mastery": pl.Float64(),
-        "level": pl.Int32(),
-        "best_template": pl.Int32(),
-    }
-)
-
-_FACTS_PER_PART = 256
+GROUP = 4096
+"""Facts whose prompts are in memory at once."""
 
 
 class ProbeSettings(BaseModel):
@@ -51,6 +38,13 @@ class ProbeSettings(BaseModel):
     max_new_tokens: int = Field(32, ge=1, description="tokens a completion has at most")
     matching: Matching = Field("contains", description="when a completion counts as a hit")
     seed: int = Field(0, ge=0, lt=2**32, description="of the sampling")
+    prompting: Prompting = Field(
+        "auto", description="ask by mapping templates, or by questions after solved ones"
+    )
+    num_shots: int = Field(4, ge=0, description="solved questions before a question")
+    categories: bool = Field(
+        False, description="a greedy completion of each template too, for the categories of SliCK"
+    )
 
     @property
     def decoding(self) -> Decoding:
@@ -61,6 +55,10 @@ class ProbeSettings(BaseModel):
             seed=self.seed,
         )
 
+    @property
+    def greedy(self) -> Decoding:
+        return Decoding(num_samples=1, temperature=0, max_new_tokens=self.max_new_tokens)
+
 
 class Probe(NamedTuple):
     """What probing found.
@@ -68,10 +66,21 @@ class Probe(NamedTuple):
     Attributes:
         completions: one row a completion, :data:`COMPLETIONS_SCHEMA`.
         mastery: one row a fact, :data:`MASTERY_SCHEMA`, in the order of the facts.
+        templates: what each template gave, :data:`TEMPLATES_SCHEMA`.
+        greedy: one row a template of a fact, :data:`GREEDY_SCHEMA`; None without categories.
     """
 
     completions: pl.DataFrame
     mastery: pl.DataFrame
+    templates: pl.DataFrame
+    greedy: pl.DataFrame | None
+
+
+class Stores(NamedTuple):
+    """Where completions are kept: those sampled, and the greedy ones."""
+
+    sampled: Store
+    greedy: Store
 
 
 def probe(
@@ -80,7 +89,8 @@ def probe(
     settings: ProbeSettings | None = None,
     *,
     topics: Mapping[str, Topic] | None = None,
-    parts: Path | None = None,
+    stores: Stores | None = None,
+    cut: bool = True,
     advance: Advance = silent,
 ) -> Probe:
     """Measure how well a base model masters facts (paper section 2, multi-template completion).
@@ -91,104 +101,106 @@ def probe(
     Args:
         generator: the base model.
         facts: the facts to grade.
-        settings: templates, samples and decoding.
-        topics: question forms and templates by topic; the built-in ones by default.
-        parts: a folder that takes completions as they are made; parts that are there already are
-            not made again, so they must come of the same model, facts and settings.
+        settings: prompts, samples and decoding.
+        topics: question forms and templates by topic; by default those that are known.
+        stores: take completions as they are made, and have those that need not be made again.
+        cut: whether a completion may end as soon as its outcome is settled.
         advance: told how many completions are done.
 
     Raises:
-        UserError: when a fact's topic has no or too few templates.
+        UserError: when a fact cannot be asked in the way that was chosen.
     """
     settings = settings or ProbeSettings()
-    topics = builtin_topics() if topics is None else topics
-    _check_templates(facts, topics, settings.num_templates)
-    tables = []
-    for number, start in enumerate(range(0, len(facts), _FACTS_PER_PART)):
-        chunk = facts[start : start + _FACTS_PER_PART]
-        part = parts / f"{number:06d}.parquet" if parts else None
-        if part is not None and part.is_file():
-            table = pl.read_parquet(part, glob=False)
-            advance(len(table))
-        else:
-            table = _complete(generator, chunk, settings, topics, advance)
-            if part is not None:
-                with new_file(part) as path:
-                    table.write_parquet(path)
-        tables.append(table)
-    completions = pl.concat(tables) if tables else COMPLETIONS_SCHEMA.to_frame()
-    return Probe(completions, grade(facts, completions))
+    prompter = prompter_of(facts, settings, topics)
+    stores = stores or Stores(Memory(), Memory())
+    make_completions(generator, facts, settings, prompter, stores, cut=cut, advance=advance)
+    parts = list(graded(facts, settings, prompter, stores))
+    return Probe(
+        pl.concat([COMPLETIONS_SCHEMA.to_frame(), *(part.completions for part in parts)]),
+        pl.concat([MASTERY_SCHEMA.to_frame(), *(part.mastery for part in parts)]),
+        added_up([part.templates for part in parts]),
+        pl.concat([part.greedy for part in parts if part.greedy is not None])
+        if settings.categories and parts
+        else None,
+    )
 
 
-def grade(facts: Sequence[Fact], completions: pl.DataFrame) -> pl.DataFrame:
-    """The mastery table of facts from their judged completions.
+def prompter_of(
+    facts: Sequence[Fact], settings: ProbeSettings, topics: Mapping[str, Topic] | None = None
+) -> Prompter:
+    """What makes the prompts of a probe.
 
-    ``best_template`` is the template with the most hits, the first of them on a tie.
-
-    Returns:
-        One row a fact, :data:`MASTERY_SCHEMA`, in the order of the facts.
+    Raises:
+        UserError: as :func:`probe`.
     """
-    by_template = completions.group_by("fact_id", "template").agg(
-        num_hits=pl.col("hit").sum(), num_completions=pl.len()
+    return make_prompter(
+        facts,
+        topics_with() if topics is None else topics,
+        prompting=settings.prompting,
+        num_templates=settings.num_templates,
+        num_shots=settings.num_shots,
+        seed=settings.seed,
     )
-    counts = (
-        by_template.sort(["num_hits", "template"], descending=[True, False])
-        .group_by("fact_id", maintain_order=True)
-        .agg(
-            pl.col("num_completions").sum(),
-            pl.col("num_hits").sum(),
-            best_template=pl.col("template").first(),
-        )
-    )
-    found = {row["fact_id"]: row for row in counts.iter_rows(named=True)}
-    rows = []
-    for fact in facts:
-        row = found[fact.fact_id]
-        hits, total = row["num_hits"], row["num_completions"]
-        level = level_of(hits, total)
-        rows.append(
-            (fact.fact_id, fact.topic, total, hits, hits / total, level, row["best_template"])
-        )
-    return pl.DataFrame(rows, schema=MASTERY_SCHEMA, orient="row")
 
 
-def level_sizes(mastery: pl.DataFrame) -> list[int]:
-    """How many facts each level has, level 0 first."""
-    counts = dict(mastery.group_by("level").len().iter_rows())
-    return [counts.get(level, 0) for level in range(NUM_LEVELS)]
-
-
-def _check_templates(facts: Sequence[Fact], topics: Mapping[str, Topic], needed: int) -> None:
-    for topic in sorted({fact.topic for fact in facts}):
-        if topic not in topics:
-            raise UserError(
-                f"topic {topic!r} has no mapping templates; known topics: {', '.join(topics)}"
-            )
-        present = len(topics[topic].templates)
-        if present < needed:
-            raise UserError(
-                f"topic {topic!r} has {present} mapping templates, {needed} are asked for; "
-                "lower the number of templates"
-            )
-
-
-def _complete(
+def make_completions(
     generator: Generator,
     facts: Sequence[Fact],
     settings: ProbeSettings,
-    topics: Mapping[str, Topic],
-    advance: Advance,
+    prompter: Prompter,
+    stores: Stores,
+    *,
+    cut: bool = True,
+    rank: int = 0,
+    size: int = 1,
+    advance: Advance = silent,
+) -> None:
+    """See that the stores have every completion, or the part of process ``rank`` of ``size``."""
+    for start in range(0, len(facts), GROUP):
+        asked = _asked(facts[start : start + GROUP], prompter)
+        work = Work(settings.decoding, settings.matching, cut, rank, size)
+        complete(generator, asked, work, stores.sampled, advance)
+        if settings.categories:
+            greedy = work._replace(decoding=settings.greedy)
+            complete(generator, asked, greedy, stores.greedy, advance)
+
+
+def graded(
+    facts: Sequence[Fact], settings: ProbeSettings, prompter: Prompter, stores: Stores
+) -> Iterator[Probe]:
+    """The completions of the stores, judged, some thousand facts at a time."""
+    for start in range(0, len(facts), GROUP):
+        group = facts[start : start + GROUP]
+        asked = _asked(group, prompter)
+        completions = _judged(asked, settings.decoding, settings.matching, stores.sampled)
+        greedy = None
+        if settings.categories:
+            greedy = _judged(asked, settings.greedy, settings.matching, stores.greedy)
+            greedy = greedy.select(GREEDY_SCHEMA.names())
+        mastery = grade(group, completions, greedy)
+        templates = template_counts(mastery, completions, prompter.wording)
+        yield Probe(completions, mastery, templates, greedy)
+
+
+def num_completions(num_facts: int, settings: ProbeSettings) -> int:
+    """How many completions a probe makes, greedy ones included."""
+    return num_facts * settings.num_templates * (settings.num_samples + settings.categories)
+
+
+def _asked(facts: Sequence[Fact], prompter: Prompter) -> list[Asked]:
+    return [asked for fact in facts for asked in prompter.prompts(fact)]
+
+
+def _judged(
+    asked: Sequence[Asked], decoding: Decoding, matching: Matching, store: Store
 ) -> pl.DataFrame:
-    asked = [(fact, template) for fact in facts for template in range(settings.num_templates)]
-    prompts = [topics[fact.topic].prompt(template, fact.subject) for fact, template in asked]
-    texts: list[list[str]] = [[] for _ in prompts]
-    for batch in generator.complete(prompts, settings.decoding):
-        for index, own in batch:
-            texts[index] = own
-        advance(len(batch) * settings.num_samples)
+    texts: dict[str, list[str]] = {}
+    for prompt, sample, text, _ in store.table([one.prompt for one in asked]).iter_rows():
+        if sample < decoding.num_samples:
+            texts.setdefault(prompt, []).append(text)
     rows = [
-        (fact.fact_id, template, sample, text, matches(text, fact.answers, settings.matching))
-        for (fact, template), own in zip(asked, texts, strict=True)
-        for sample, text in enumerate(own)
+        (one.fact.fact_id, one.template, sample, text, is_hit(one, text, matching))
+        for one in asked
+        for sample, text in enumerate(texts[one.prompt])
     ]
     return pl.DataFrame(rows, schema=COMPLETIONS_SCHEMA, orient="row")

@@ -1,27 +1,49 @@
-"""The mastery folder: made by probing a base model, read by everything that asks for levels."""
+"""The mastery folder: made by probing a base model."""
 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import polars as pl
 
 from sftlens.checkpoints import model_identity, resolve_model
-from sftlens.errors import UserError
-from sftlens.facts import Fact, builtin_topics, facts_hash, facts_table, read_facts
-from sftlens.manifest import content_key, finished_result, read_manifest, write_manifest
-from sftlens.mastery._probe import MASTERY_SCHEMA, ProbeSettings, level_sizes, probe
-from sftlens.outputs import new_folder, work_folder
-from sftlens.progress import progress
-from sftlens.tables import read_table
+from sftlens.facts import Fact, Topic, facts_hash, facts_table, read_facts, topics_with
+from sftlens.generation import Completed, Decoding, Generator
+from sftlens.manifest import content_key, finished_result, write_manifest
+from sftlens.mastery._folder import COMPLETIONS, FACTS, GREEDY, LEDGER, MASTERY, TEMPLATES
+from sftlens.mastery._grade import added_up, level_sizes
+from sftlens.mastery._ledgers import open_ledgers
+from sftlens.mastery._probe import (
+    ProbeSettings,
+    Stores,
+    graded,
+    make_completions,
+    num_completions,
+    prompter_of,
+)
+from sftlens.mastery._prompts import Prompter
+from sftlens.mastery._summary import summary
+from sftlens.mastery._team import Team
+from sftlens.outputs import new_folder, require_free, work_folder
+from sftlens.progress import progress, silent
 
-COMPLETIONS = "completions.parquet"
-MASTERY = "mastery.parquet"
-FACTS = "facts.parquet"
-_PARTS = "parts"  # completions as they are made, which the table takes up in the end
+_PARTS = "parts"  # judged completions, group by group
+
+
+class Serving(NamedTuple):
+    """An endpoint that completes prompts, instead of a model in this process.
+
+    See :class:`sftlens.generation.EndpointGenerator`; ``patience`` is in seconds.
+    """
+
+    url: str
+    model: str | None = None
+    concurrency: int = 16
+    patience: float = 600.0
 
 
 class ProbeResult(NamedTuple):
@@ -29,124 +51,193 @@ class ProbeResult(NamedTuple):
 
     Attributes:
         num_facts: facts graded.
-        num_completions: completions they were graded by.
+        num_completions: completions they were graded by, greedy ones included.
         levels: facts of level 0 to 4.
         out: the mastery folder.
+        topics: see :class:`Summary`, as the following.
+        uncertain: share of each level's facts.
+        standard_error: mean over the facts.
+        categories: facts by category.
+        examples: facts with a completion.
+        notes: what has to be known beside, such as what an endpoint does not honour.
     """
 
     num_facts: int
     num_completions: int
     levels: list[int]
     out: str
+    topics: list[dict[str, Any]]
+    uncertain: list[float | None]
+    standard_error: float
+    categories: dict[str, int] | None
+    examples: list[dict[str, Any]]
+    notes: list[str]
 
 
-def run_probe(base: str, source: str, out: Path, settings: ProbeSettings) -> ProbeResult:
+def run_probe(
+    base: str,
+    source: str,
+    out: Path,
+    settings: ProbeSettings,
+    *,
+    topics_file: Path | None = None,
+    ledger: Path | None = None,
+    serving: Serving | None = None,
+    cut: bool = True,
+) -> ProbeResult | None:
     """Probe a base model and write its mastery folder, whole or not at all.
 
-    The folder holds the tables ``facts``, ``completions`` and ``mastery`` and the manifest.
-    Interrupted, the same call goes on from the completions that were made; a finished folder of
-    the same call is left as it is.
+    The folder holds the tables ``facts``, ``completions``, ``mastery``, ``templates`` and, with
+    categories, ``greedy``, the manifest, and the ledger unless it lies elsewhere. Interrupted, the
+    same call goes on from the completions that were made; a finished folder of the same call is
+    left as it is. Started by ``accelerate launch`` or torchrun, the processes share the work.
 
     Args:
-        base: folder or hub id of the base model.
+        base: folder or hub id of the base model; with ``serving`` its name.
         source: facts, as :func:`sftlens.facts.read_facts` takes them.
         out: the mastery folder.
         settings: see :class:`ProbeSettings`.
+        topics_file: own topics and templates, over those that are known.
+        ledger: a folder to keep completions in for this and other probes.
+        serving: the endpoint that completes the prompts.
+        cut: whether a completion may end as soon as its outcome is settled.
+
+    Returns:
+        None in all processes but the first.
 
     Raises:
         UserError: when an input is unusable or ``out`` holds something else.
     """
-    facts = read_facts(source).facts
-    folder = resolve_model(base)
+    team = Team.of_environment()
+    topics = topics_with(topics_file)
+    facts = read_facts(source, topics=topics).facts
+    prompter = prompter_of(facts, settings, topics)
+    model = _Model.found(base, serving)
     config = {
-        "base": model_identity(folder),
+        "base": model.identity,
         "facts": facts_hash(facts),
-        "templates": _templates_key(facts, settings.num_templates),
+        "templates": _templates_key(facts, topics, settings),
         "settings": settings.model_dump(mode="json"),
     }
     if finished := finished_result(out, stage="probe", config=config):
-        shutil.rmtree(out / _PARTS, ignore_errors=True)
-        return ProbeResult(**{**finished, "out": str(out)})
-    with new_folder(out, work=work_folder(out, "probe", content_key(config))) as work:
-        from sftlens.generation import TransformersGenerator, load_model
-
-        model, tokenizer, _ = load_model(folder)
-        total = len(facts) * settings.num_templates * settings.num_samples
-        parts = work / _PARTS
-        parts.mkdir(exist_ok=True)
-        with progress("probing", total) as advance:
-            completions, mastery = probe(
-                TransformersGenerator(model, tokenizer),
-                facts,
-                settings,
-                parts=parts,
-                advance=advance,
-            )
-        facts_table(facts).write_parquet(work / FACTS)
-        completions.write_parquet(work / COMPLETIONS)
-        mastery.write_parquet(work / MASTERY)
-        result = ProbeResult(len(facts), total, level_sizes(mastery), str(out))
+        return ProbeResult(**{**finished, "out": str(out)}) if team.leads else None
+    require_free(out)
+    work = work_folder(out, "probe", content_key(config))
+    total = num_completions(len(facts), settings)
+    generator = model.generator(team)
+    with ExitStack() as stack:
+        kept = open_ledgers(ledger or work / LEDGER, model.identity, settings)
+        stores = Stores(*map(stack.enter_context, kept))
+        make_completions(
+            generator,
+            facts,
+            settings,
+            prompter,
+            stores,
+            cut=cut,
+            rank=team.rank,
+            size=team.size,
+            advance=stack.enter_context(progress("probing", total)) if team.leads else silent,
+        )
+    team.meet()
+    if not team.leads:
+        return None
+    with new_folder(out, work=work):
+        mastery = _write_tables(work, facts, settings, prompter, stores)
+        result = ProbeResult(
+            num_facts=len(facts),
+            num_completions=total,
+            levels=level_sizes(mastery),
+            out=str(out),
+            **summary(facts, mastery, pl.scan_parquet(work / COMPLETIONS))._asdict(),
+            notes=list(getattr(generator, "notes", [])),
+        )
         write_manifest(work, stage="probe", config=config, result=result._asdict())
-    shutil.rmtree(out / _PARTS)
     return result
 
 
-def _templates_key(facts: Sequence[Fact], num_templates: int) -> str:
-    topics = builtin_topics()
+class _Model(NamedTuple):
+    """What is probed: a model folder, or the model of an endpoint."""
+
+    identity: dict[str, Any]
+    folder: Path | None
+    endpoint: Any
+
+    @classmethod
+    def found(cls, base: str, serving: Serving | None) -> _Model:
+        if serving is None:
+            folder = resolve_model(base)
+            return cls(model_identity(folder), folder, None)
+        from sftlens.generation import EndpointGenerator
+
+        endpoint = EndpointGenerator(
+            serving.url,
+            serving.model,
+            concurrency=serving.concurrency,
+            patience=serving.patience,
+        )
+        served = endpoint.identity()
+        return cls({**served, "served_as": served["name"], "name": base}, None, endpoint)
+
+    def generator(self, team: Team) -> Generator:
+        if self.folder is None:
+            generator: Generator = self.endpoint
+            return generator
+        return _LoadedWhenNeeded(self.folder, team)
+
+
+class _LoadedWhenNeeded:
+    """A generator whose model is loaded when there is something to complete."""
+
+    def __init__(self, folder: Path, team: Team) -> None:
+        self._folder, self._team = folder, team
+        self._generator: Generator | None = None
+
+    def complete(
+        self, prompts: Sequence[str], decoding: Decoding, **options: Any
+    ) -> Iterator[list[Completed]]:
+        """See :meth:`Generator.complete`."""
+        if self._generator is None:
+            from sftlens.generation import TransformersGenerator, load_model
+
+            model, tokenizer, _ = load_model(self._folder, device=self._team.device)
+            self._generator = TransformersGenerator(model, tokenizer)
+        return self._generator.complete(prompts, decoding, **options)
+
+
+def _write_tables(
+    folder: Path,
+    facts: Sequence[Fact],
+    settings: ProbeSettings,
+    prompter: Prompter,
+    stores: Stores,
+) -> pl.DataFrame:
+    """Write the tables into the folder, the large ones group by group.
+
+    Returns:
+        The mastery table.
+    """
+    parts = folder / _PARTS
+    mastery, templates = [], []
+    for number, group in enumerate(graded(facts, settings, prompter, stores)):
+        for name, table in ((COMPLETIONS, group.completions), (GREEDY, group.greedy)):
+            if table is not None:
+                (parts / name).mkdir(parents=True, exist_ok=True)
+                table.write_parquet(parts / name / f"{number:06d}.parquet")
+        mastery.append(group.mastery)
+        templates.append(group.templates)
+    for name in sorted(path.name for path in parts.iterdir()):
+        pl.scan_parquet(parts / name / "*.parquet").sink_parquet(folder / name)
+    shutil.rmtree(parts)
+    facts_table(facts).write_parquet(folder / FACTS)
+    whole = pl.concat(mastery)
+    whole.write_parquet(folder / MASTERY)
+    added_up(templates).write_parquet(folder / TEMPLATES)
+    return whole
+
+
+def _templates_key(
+    facts: Sequence[Fact], topics: Mapping[str, Topic], settings: ProbeSettings
+) -> str:
     used = {fact.topic for fact in facts if fact.topic in topics}
-    return content_key({topic: topics[topic].templates[:num_templates] for topic in used})
-
-
-class Mastery(NamedTuple):
-    """A mastery folder that was read.
-
-    Attributes:
-        folder: where it lies.
-        table: one row a fact, :data:`sftlens.mastery.MASTERY_SCHEMA`.
-        base: identity of the base model; levels belong to that model alone.
-        key: stands for everything that the levels depend on.
-    """
-
-    folder: Path
-    table: pl.DataFrame
-    base: Mapping[str, str]
-    key: str
-
-    @property
-    def levels(self) -> Mapping[str, int]:
-        """Level by fact_id."""
-        return dict(self.table.select("fact_id", "level").iter_rows())
-
-    def completions(self) -> pl.DataFrame:
-        """The judged completions, one row each.
-
-        Raises:
-            UserError: when the folder lost its table.
-        """
-        return read_table(self.folder / COMPLETIONS, remedy="probe again")
-
-    def require_base(self, identity: Mapping[str, str]) -> None:
-        """Refuse a base model other than the one that was probed.
-
-        Raises:
-            UserError: when weights, configuration or tokenizer differ.
-        """
-        if any(identity[part] != self.base.get(part) for part in ("weights", "files")):
-            raise UserError(
-                f"{self.folder}: holds the mastery of another model than {identity['name']}; "
-                "probe this base model first"
-            )
-
-
-def read_mastery(folder: Path) -> Mastery:
-    """Read a folder that ``sftlens probe`` wrote.
-
-    Raises:
-        UserError: when it is none, or its table is damaged.
-    """
-    content = read_manifest(folder, "probe")
-    table = read_table(folder / MASTERY, remedy="probe again", columns=MASTERY_SCHEMA.names())
-    base = content["config"].get("base") if isinstance(content.get("config"), dict) else None
-    if not isinstance(base, dict):
-        raise UserError(f"{folder}: its manifest does not name the base model; probe again")
-    return Mastery(folder, table, base, str(content.get("config_key")))
+    return content_key({topic: topics[topic].templates[: settings.num_templates] for topic in used})

@@ -59,7 +59,7 @@ def score(
     decoding = Decoding(max_new_tokens=settings.max_new_tokens)
     answers = [""] * len(facts)
     for batch in generator.complete([question_prompt(f.question) for f in facts], decoding):
-        for index, texts in batch:
+        for index, texts, _ in batch:
             answers[index] = texts[0]
         advance(len(batch))
     rows = [

@@ -12,12 +12,20 @@ from typing import NamedTuple
 
 import polars as pl
 
-from sftlens.divergence import base_outlook, best_templates, divergence
+from sftlens.checkpoints import model_identity
+from sftlens.divergence import base_outlook, divergence
 from sftlens.errors import UserError
 from sftlens.facts import Fact
 from sftlens.generation import TransformersGenerator, load_model
 from sftlens.manifest import read_manifest, write_manifest
-from sftlens.mastery import Probe, probe
+from sftlens.mastery import (
+    Probe,
+    Stores,
+    best_templates,
+    num_completions,
+    open_ledgers,
+    probe,
+)
 from sftlens.progress import Advance, progress
 from sftlens.scoring import score, score_sweep
 from sftlens.study._settings import Run, StudySettings, training_runs
@@ -84,13 +92,13 @@ def run_stages(study: Study) -> dict[str, pl.DataFrame]:
         The tables ``completions``, ``mastery``, ``runs``, ``scores``, ``divergence``,
         ``concentration``, ``tensors`` and ``restorations``.
     """
-    completions, mastery = probe_stage(study)
+    completions, mastery, templates, _ = probe_stage(study)
     levels = dict(mastery.select("fact_id", "level").iter_rows())
     runs = trainable_runs(study, levels)
     largest = [run for run in runs if run.size == max(study.settings.sizes)]
     tuned = tune_stage(study, runs, levels)
     scores = score_stage(study, runs, levels)
-    divergences = divergence_stage(study, runs, levels, completions)
+    divergences = divergence_stage(study, runs, levels, templates)
     concentration, tensors = change_stage(study, largest)
     restorations, restored_scores = restore_stage(study, largest, levels)
     return {
@@ -113,14 +121,19 @@ def tuned_folder(store: Store, run: str) -> Path:
 def probe_stage(study: Study) -> Probe:
     """Grade the facts by the base model."""
     settings = study.settings.probe
-    total = len(study.facts) * settings.num_templates * settings.num_samples
+    total = num_completions(len(study.facts), settings)
     model, tokenizer, _ = load_model(study.base)
-    with progress("probing the base model", total) as advance:
+    ledgers = open_ledgers(study.store.folder / "ledger", model_identity(study.base), settings)
+    with (
+        progress("probing the base model", total) as advance,
+        ledgers.sampled as sampled,
+        ledgers.greedy as greedy,
+    ):
         return probe(
             TransformersGenerator(model, tokenizer),
             study.facts,
             settings,
-            parts=study.store.folder / "completions",
+            stores=Stores(sampled, greedy),
             advance=advance,
         )
 
@@ -186,15 +199,14 @@ def score_stage(study: Study, runs: Sequence[Run], levels: Mapping[str, int]) ->
 
 
 def divergence_stage(
-    study: Study, runs: Sequence[Run], levels: Mapping[str, int], completions: pl.DataFrame
+    study: Study, runs: Sequence[Run], levels: Mapping[str, int], templates: pl.DataFrame
 ) -> pl.DataFrame:
     """Measure the divergence of every tuned model on the in-domain test facts of level 4."""
-    topic_of = {fact.fact_id: fact.topic for fact in study.facts}
-    templates = best_templates(completions, topic_of)
+    best = best_templates(templates)
     tested = [fact for fact in study.facts if fact.split == "test" and fact.domain == "in"]
     model, tokenizer, _ = load_model(study.base)
     try:
-        outlook = base_outlook(TransformersGenerator(model, tokenizer), tested, levels, templates)
+        outlook = base_outlook(TransformersGenerator(model, tokenizer), tested, levels, best)
     except UserError as error:
         sys.stderr.write(f"divergence is not measured: {error}\n")
         return pl.DataFrame(

@@ -1,26 +1,24 @@
-"""Pre-training of a scale model on a world's corpus."""
+"""Pre-training of a scale model on a corpus."""
 
 from __future__ import annotations
 
-import json
 import math
-import random
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from sftlens.errors import UserError
-from sftlens.manifest import content_key, file_hash, finished_result, write_manifest
+from sftlens.facts import Topic
+from sftlens.manifest import content_key, finished_result, write_manifest
 from sftlens.outputs import new_folder, work_folder
 from sftlens.progress import Advance, progress, quiet_libraries
-from sftlens.world._encyclopedia import CORPUS
+from sftlens.world._corpus import EXPOSURES, corpus_of
+from sftlens.world._packing import pack
 from sftlens.world._scale_model import MAX_LENGTH, PRESETS, Preset, make_model, train_tokenizer
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
+from sftlens.world._telling import TellingSettings, exposures_table
 
 _COMPLETE = "complete"
 
@@ -53,13 +51,18 @@ class Pretrained(NamedTuple):
 
 
 def pretrain(
-    world: Path,
+    source: str | Path,
     out: Path,
     settings: PretrainSettings | None = None,
     *,
+    telling: TellingSettings | None = None,
+    topics: Mapping[str, Topic] | None = None,
     markers: Sequence[str] = (),
 ) -> Pretrained:
-    """Train a scale model on a world folder and save it as an ordinary Hugging Face folder.
+    """Train a scale model on facts and save it as an ordinary Hugging Face folder.
+
+    A world folder has a corpus; for other facts one is made (see :func:`sftlens.world.tell`), and
+    how often each was told is saved beside the model as ``exposures.parquet``.
 
     Texts, each BOS, text, EOS, are shuffled anew for each pass and packed into sequences of one
     length; so the model learns to pay no heed to what stands before a statement, and later copes
@@ -67,23 +70,27 @@ def pretrain(
     Interrupted, the same call goes on from the last resume point and ends with the same weights.
 
     Args:
-        world: a folder that ``sftlens world`` wrote.
+        source: a folder that ``sftlens world`` wrote, or facts as
+            :func:`sftlens.facts.read_facts` takes them.
         out: the model folder. A finished folder of the same call is left as it is.
         settings: see :class:`PretrainSettings`.
+        telling: how often and in which words facts are told that have no corpus; by default
+            :class:`TellingSettings` with the seed of ``settings``.
+        topics: templates by topic, to tell facts with; by default all that are known.
         markers: texts that prompts will hold though the corpus does not; the BPE learns to spell
             them shortly.
 
     Raises:
-        UserError: when ``world`` is no world folder or too small for one sequence, or ``out``
-            holds something else.
+        UserError: when ``source`` is unusable or its corpus fills no sequence, when ``telling`` or
+            ``topics`` are given for a world folder, or when ``out`` holds something else.
     """
     import torch
     from transformers import PrinterCallback, Trainer, TrainingArguments, default_data_collator
 
     settings = settings or PretrainSettings()
-    texts = read_corpus(world)
+    texts, exposures, origin = corpus_of(source, telling, seed=settings.seed, topics=topics)
     config = {
-        "corpus": file_hash(world / CORPUS),
+        **origin,
         "markers": list(markers),
         "settings": settings.model_dump(mode="json"),
     }
@@ -94,9 +101,18 @@ def pretrain(
         shape = PRESETS[settings.preset]
         tokenizer = train_tokenizer([*texts, *list(markers) * 100], shape.vocab_size)
         model = make_model(settings.preset, tokenizer, settings.seed)
-        sequences = _pack(texts, tokenizer, settings)
-        if not sequences:
-            raise UserError(f"{world}: its corpus fills no sequence; make a larger world")
+        sequences = pack(
+            texts,
+            tokenizer,
+            sequence_length=settings.sequence_length,
+            num_passes=settings.num_epochs,
+            seed=settings.seed,
+        )
+        if not len(sequences):
+            shutil.rmtree(folder)
+            raise UserError(
+                f"{source}: its corpus fills no sequence; give more facts, or tell them more often"
+            )
         num_steps = -(-len(sequences) // settings.batch_size)
         resume = folder / "resume"
         on_cuda = torch.cuda.is_available()
@@ -140,6 +156,8 @@ def pretrain(
             )
         model.save_pretrained(folder)
         tokenizer.save_pretrained(folder)
+        if exposures is not None:
+            exposures_table(exposures).write_parquet(folder / EXPOSURES)
         _remove(resume)
         pretrained = Pretrained(
             num_parameters=model.num_parameters(),
@@ -148,46 +166,6 @@ def pretrain(
         )
         write_manifest(folder, stage="pretrain", config=config, result=pretrained._asdict())
     return pretrained
-
-
-def read_corpus(world: Path) -> list[str]:
-    """The texts of a world folder's corpus.
-
-    Raises:
-        UserError: when there is no corpus or a line of it is malformed.
-    """
-    path = world / CORPUS
-    if not path.is_file():
-        raise UserError(f"{world}: holds no {CORPUS}; give a folder that `sftlens world` wrote")
-    texts = []
-    with path.open("rb") as file:
-        for number, line in enumerate(file, start=1):
-            try:
-                text = json.loads(line.decode("utf-8"))["text"]
-            except (ValueError, KeyError, TypeError):
-                text = None
-            if not isinstance(text, str):
-                raise UserError(f'{path}, line {number}: is no {{"text": …}}; make the world again')
-            texts.append(text)
-    if not texts:
-        raise UserError(f"{path}: holds no texts; make the world again")
-    return texts
-
-
-def _pack(
-    texts: list[str], tokenizer: PreTrainedTokenizerBase, settings: PretrainSettings
-) -> list[dict[str, list[int]]]:
-    """Whole sequences of one length; each pass over the texts has an order of its own."""
-    rng = random.Random(f"packing {settings.seed}")
-    tokenized = [[*ids, tokenizer.eos_token_id] for ids in tokenizer(texts)["input_ids"]]
-    sequences = []
-    for _ in range(settings.num_epochs):
-        rng.shuffle(tokenized)
-        stream = [token for ids in tokenized for token in ids]
-        for start in range(0, len(stream) - settings.sequence_length + 1, settings.sequence_length):
-            ids = stream[start : start + settings.sequence_length]
-            sequences.append({"input_ids": ids, "labels": ids})
-    return sequences
 
 
 def _resume_callback(advance: Advance) -> Any:
