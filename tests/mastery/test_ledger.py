@@ -105,6 +105,8 @@ def test_two_at_a_time(tmp_path: Path) -> None:
         two.add([Entry("p", 0, "x", False), Entry("p", 1, "y", True)])
         expected = [("p", 0, "x", False), ("p", 1, "y", True)]
         assert one.table().rows() == two.table().rows() == expected
+        late = Ledger(tmp_path, ABOUT)  # sees the lines, which are packed before it reads them
+    assert late.known(["p", "q"]).rows() == expected
     assert Ledger(tmp_path, ABOUT).table().rows() == expected
     assert not list(tmp_path.rglob("*.jsonl"))
 

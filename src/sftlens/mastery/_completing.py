@@ -20,6 +20,8 @@ class Store(Protocol):
 
     def add(self, batch: Sequence[Entry]) -> None: ...
 
+    def known(self, prompts: Iterable[str]) -> pl.DataFrame: ...
+
     def table(self, prompts: Iterable[str] | None = None) -> pl.DataFrame: ...
 
 
@@ -31,6 +33,9 @@ class Memory:
 
     def add(self, batch: Sequence[Entry]) -> None:
         self._entries += batch
+
+    def known(self, prompts: Iterable[str]) -> pl.DataFrame:
+        return self.table(prompts)
 
     def table(self, prompts: Iterable[str] | None = None) -> pl.DataFrame:
         wanted = None if prompts is None else set(prompts)
@@ -81,7 +86,7 @@ def complete(
     own = list(by_prompt)[work.rank :: work.size]
     every = range(work.decoding.num_samples)
     done: dict[str, set[int]] = {prompt: set() for prompt in own}
-    for prompt, sample, text, cut in store.table(own).iter_rows():
+    for prompt, sample, text, cut in store.known(own).iter_rows():
         if not cut or is_settled(by_prompt[prompt], text, work.matching):
             done[prompt].add(sample)
     advance(work.size * sum(len(samples.intersection(every)) for samples in done.values()))

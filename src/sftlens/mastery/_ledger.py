@@ -63,6 +63,8 @@ class Ledger:
                 path.write_text(json.dumps(about, indent=2, ensure_ascii=False) + "\n", "utf-8")
         self._lines = self.folder / f"{uuid.uuid4().hex}.jsonl"
         self._file: BinaryIO | None = None
+        self._before = self._files()
+        self._read: dict[Path, pl.DataFrame] = {}
 
     def __enter__(self) -> Ledger:
         return self
@@ -89,21 +91,23 @@ class Ledger:
         while line:
             line = line[self._file.write(line) :]
 
+    def known(self, prompts: Iterable[str]) -> pl.DataFrame:
+        """The completions of some prompts that were there when the ledger was opened.
+
+        As :func:`each_once` gives them. What lies there is read once, however often this is asked.
+        """
+        for path in self._before:
+            if path not in self._read:
+                self._read[path] = _read(path)
+        return each_once(_of_prompts(self._read.values(), prompts))
+
     def table(self, prompts: Iterable[str] | None = None) -> pl.DataFrame:
         """The completions, as :func:`each_once` gives them.
 
         Args:
             prompts: of these prompts only.
         """
-        wanted = None
-        if prompts is not None:
-            wanted = pl.DataFrame({"prompt": sorted(set(prompts))}, schema={"prompt": pl.String})
-        parts = [_narrowed(_read_lines(path), wanted) for path in self._files(".jsonl")]
-        for path in self._files(".parquet"):
-            table = read_table(path, remedy="remove it", columns=LEDGER_SCHEMA.names())
-            parts.append(_narrowed(table.select(LEDGER_SCHEMA.names()), wanted))
-        whole = pl.concat(parts) if parts else LEDGER_SCHEMA.to_frame()
-        return each_once(whole)
+        return each_once(_of_prompts(map(_read, self._files()), prompts))
 
     def _pack(self) -> None:
         """Make a Parquet file of this process's lines."""
@@ -111,8 +115,8 @@ class Ledger:
             _read_lines(self._lines).write_parquet(path)
         self._lines.unlink()
 
-    def _files(self, ending: str) -> list[Path]:
-        return sorted(path for path in self.folder.iterdir() if path.suffix == ending)
+    def _files(self) -> list[Path]:
+        return sorted(p for p in self.folder.iterdir() if p.suffix in (".jsonl", ".parquet"))
 
 
 def each_once(entries: pl.DataFrame) -> pl.DataFrame:
@@ -129,8 +133,21 @@ def each_once(entries: pl.DataFrame) -> pl.DataFrame:
     )
 
 
-def _narrowed(table: pl.DataFrame, prompts: pl.DataFrame | None) -> pl.DataFrame:
-    return table if prompts is None else table.join(prompts, on="prompt", how="semi")
+def _of_prompts(tables: Iterable[pl.DataFrame], prompts: Iterable[str] | None) -> pl.DataFrame:
+    if prompts is not None:
+        wanted = pl.DataFrame({"prompt": sorted(set(prompts))}, schema={"prompt": pl.String})
+        tables = [table.join(wanted, on="prompt", how="semi") for table in tables]
+    return pl.concat([LEDGER_SCHEMA.to_frame(), *tables])
+
+
+def _read(path: Path) -> pl.DataFrame:
+    if path.suffix == ".jsonl":
+        try:
+            return _read_lines(path)
+        except FileNotFoundError:
+            path = path.with_suffix(".parquet")  # its process has just packed it
+    table = read_table(path, remedy="remove it", columns=LEDGER_SCHEMA.names())
+    return table.select(LEDGER_SCHEMA.names())
 
 
 def _read_lines(path: Path) -> pl.DataFrame:
