@@ -86,11 +86,11 @@ def test_a_server_that_is_killed_half_way_and_started_again(
     assert sorted(own.place for own in completed) == list(range(len(prompts)))
     assert {own.place: own.texts for own in completed} == expected
 
-    sampled = Decoding(num_samples=2, temperature=0.7, max_new_tokens=6)
+    sampled = Decoding(num_samples=4, temperature=3, max_new_tokens=6)
     found = server.capabilities(sampled)
     assert (found.n, found.greedy, found.samples, found.echo) == (False, True, True, False)
     assert found.style == "generation_config"  # the model's own does not sample
     texts = [own.texts for batch in server.complete(prompts[:5], sampled) for own in batch]
-    assert [len(own) for own in texts] == [2] * 5
-    assert len({text for own in texts for text in own}) > 5
+    assert [len(own) for own in texts] == [4] * 5
+    assert len({text for own in texts for text in own}) > 10  # at this temperature hardly one twice
     assert server.identity() == {"name": str(base)}
