@@ -98,6 +98,31 @@ def test_the_written_table_is_read_by_every_command(
     assert not (tmp_path / "facts.csv").exists()
 
 
+def test_the_facts_as_tasks_of_the_harness(sftlens: Call, source: str, tmp_path: Path) -> None:
+    out = tmp_path / "tasks"
+    flags = ("--topic", "P17", "--topic", "P50", "--export", "lm-eval", out)
+    assert sftlens("facts", source, *flags, "--json").json["export"] == str(out)
+    read = {
+        path.stem: [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+        for path in out.glob("*.jsonl")
+    }
+    numbers = {task: len(rows) for task, rows in read.items()}
+    assert numbers == {
+        "sftlens_in_test": 1,
+        "sftlens_in_train": 4,
+        "sftlens_out_test": 1,
+        "sftlens_out_train": 2,
+    }
+    answers = {answer for row in read["sftlens_in_train"] for answer in row["answers"]}
+    assert {"United States of America", "USA"} <= answers
+    assert "holds something already" in sftlens("facts", source, *flags).refusal
+    shown = sftlens("facts", source, "--split", "test", "--export", "lm-eval", tmp_path / "b").out
+    assert "sftlens_in_test, sftlens_out_test and the group of them" in shown
+    other = sftlens("facts", source, "--export", "helm", tmp_path / "c").refusal
+    assert "--export 'helm': is unknown; use --export lm-eval DIR" in other
+    assert sftlens("facts", source, "--json").json["export"] is None
+
+
 def test_aliases(sftlens: Call, source: str, tmp_path: Path) -> None:
     file = tmp_path / "aliases.yaml"
     file.write_text("- [Peru, Perú]\n")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -16,6 +16,7 @@ from sftlens.facts import (
     SPLITS,
     AliasGroups,
     Domain,
+    Fact,
     Split,
     facts_table,
     load_aliases,
@@ -70,11 +71,19 @@ def facts(
         Path | None,
         typer.Option(help="Write the facts as a .parquet file, which every command reads."),
     ] = None,
+    export: Annotated[
+        tuple[str, Path] | None,
+        typer.Option(
+            metavar="lm-eval DIR",
+            help="Write the facts as tasks of lm-evaluation-harness, for its --include_path.",
+        ),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Read facts, clean them, and count them."""
     if out is not None:
         _require_parquet(out)
+    folder = None if export is None else _export_folder(*export)
     known = topics_with(topics)
     groups = _alias_groups(aliases, source)
     read, dropped = read_facts(source, topics=known, aliases=None, columns=_columns(column or ()))
@@ -90,6 +99,7 @@ def facts(
     if out is not None:
         with new_file(out) as path:
             facts_table(found).write_parquet(path)
+    tasks = [] if folder is None else _export(found, folder)
     counts = Counter((fact.domain, fact.split, fact.topic) for fact in found)
     num_aliased = sum(fact != plain for fact, plain in zip(found, chosen, strict=True))
     without_templates = sorted({fact.topic for fact in found if fact.topic not in known})
@@ -104,6 +114,7 @@ def facts(
         "num_with_aliases": num_aliased,
         "topics_without_templates": without_templates,
         "out": None if out is None else str(out),
+        "export": None if folder is None else str(folder),
     }
 
     def show() -> None:
@@ -120,6 +131,8 @@ def facts(
             print_line(f"no mapping templates, so not to be probed: {names}; see --topics")
         if out is not None:
             print_line(f"written to {out}")
+        if folder is not None:
+            print_line(f"tasks {', '.join(tasks)} and the group of them written to {folder}")
 
     emit(result, as_json, show)
 
@@ -128,6 +141,19 @@ def _require_parquet(out: Path) -> None:
     if out.suffix != ".parquet":
         raise UserError(f"{out}: is no .parquet file; give --out a name that ends in .parquet")
     require_free(out)
+
+
+def _export_folder(form: str, folder: Path) -> Path:
+    if form != "lm-eval":
+        raise UserError(f"--export {form!r}: is unknown; use --export lm-eval DIR")
+    require_free(folder)
+    return folder
+
+
+def _export(facts: Sequence[Fact], folder: Path) -> list[str]:
+    from sftlens.scoring import export_harness_tasks
+
+    return export_harness_tasks(facts, folder)
 
 
 def _split(name: str) -> Split:

@@ -1,6 +1,16 @@
 """Closed-book question answering per mastery level, with intervals."""
 
 from sftlens.mastery import NUM_LEVELS
+from sftlens.scoring._harness import (
+    ITEMS_SCHEMA,
+    RESULTS_SCHEMA,
+    HarnessResults,
+    HarnessSettings,
+    HarnessTasks,
+    evaluate_harness_tasks,
+    export_harness_tasks,
+    load_harness_tasks,
+)
 from sftlens.scoring._intervals import (
     Estimate,
     difference,
@@ -14,14 +24,22 @@ from sftlens.scoring._sweep import score_sweep
 from sftlens.scoring._transitions import run_transitions, transitions
 
 __all__ = [
+    "ITEMS_SCHEMA",
     "NUM_LEVELS",
+    "RESULTS_SCHEMA",
     "SCORES_SCHEMA",
     "Accuracy",
     "Estimate",
+    "HarnessResults",
+    "HarnessSettings",
+    "HarnessTasks",
     "ScoreResult",
     "ScoreSettings",
     "accuracy",
     "difference",
+    "evaluate_harness_tasks",
+    "export_harness_tasks",
+    "load_harness_tasks",
     "mean_of_levels",
     "mean_of_proportions",
     "proportion",
