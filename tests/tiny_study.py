@@ -4,23 +4,24 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from sftlens.study import DemoSettings, StudySettings, run_demo
+from sftlens.study import ScaleSettings, StudyFile, run_demo
 from sftlens.tuning import TuneSettings
 from sftlens.world import PretrainSettings
 from tiny_world import PROBE, WORLD, small_preset
 
-DEMO = DemoSettings(
+DEMO = StudyFile(
     quick=True,
-    world=WORLD,
-    pretrain=PretrainSettings(num_epochs=4, learning_rate=5e-3, save_every=20),
-    study=StudySettings(
-        levels=(0,),
-        sizes=(4, 8),
-        num_seeds=1,
-        shares=(10, 40),
-        probe=PROBE,
-        tune=TuneSettings(learning_rate=1e-3, batch_size=4),
+    scale=ScaleSettings(
+        world=WORLD,
+        pretrain=PretrainSettings(num_epochs=4, learning_rate=5e-3, save_every=20),
     ),
+    unused_facts=True,
+    levels=(0,),
+    sizes=(4, 8),
+    seeds=1,
+    shares=(10, 40),
+    probe=PROBE,
+    tune=TuneSettings(learning_rate=1e-3, batch_size=4),
 )
 
 

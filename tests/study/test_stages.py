@@ -7,6 +7,7 @@ from pathlib import Path
 
 import polars as pl
 import pytest
+from sftlens.study._stages import Study, run_stages, tuned_folder
 
 from sftlens.divergence import DIVERGENCE_SCHEMA
 from sftlens.facts import Fact
@@ -15,7 +16,6 @@ from sftlens.manifest import read_manifest
 from sftlens.mastery import COMPLETIONS_SCHEMA, MASTERY_SCHEMA, Mastery
 from sftlens.scoring import SCORES_SCHEMA, score
 from sftlens.study import Store, StudySettings
-from sftlens.study._stages import Study, run_stages, tuned_folder
 from sftlens.tuning import TuneSettings, choose_training_facts
 from sftlens.weights import Request, diff, open_pair, restore_checkpoints
 from tiny_world import PROBE

@@ -2,51 +2,127 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import json
+import shutil
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
-import polars as pl
-
+from sftlens.errors import UserError
+from sftlens.manifest import FORMAT_VERSION
 from sftlens.outputs import new_file, new_folder
+from sftlens.study._plan import Job, Kind
+
+MODEL = "model"
+"""The folder of a result that holds a model."""
+
+_RECORD = "job.json"
+_FAILED = "failed"
+_RESUMED: tuple[Kind, ...] = ("base", "probe", "restore")  # go on from what a killed one left
 
 
 class Store:
-    """What the jobs of one study have left so far.
+    """What the jobs of one or several studies have left so far.
 
     A result is made once and read from then on, so a study that was killed goes on with the job it
-    was at.
+    was at, and one whose settings changed does again only what depends on them.
 
     Args:
-        folder: where the results lie; it must belong to one configuration.
+        folder: where the results lie, as ``kind/key``.
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
-    def table(self, stage: str, job: str, make: Callable[[], pl.DataFrame]) -> pl.DataFrame:
-        """The table that a job of a stage makes."""
-        path = self._path(stage, job)
-        if not path.is_file():
-            table = make()
-            with new_file(path) as partial:
-                table.write_parquet(partial)
-        return self.stored(stage, job)
+    def path(self, job: Job) -> Path:
+        """The folder of a job's result."""
+        return self.folder / job.kind / job.key
 
-    def stored(self, stage: str, job: str) -> pl.DataFrame:
-        """The table that a job of a stage has made."""
-        return pl.read_parquet(self._path(stage, job), glob=False)
+    def has(self, job: Job) -> bool:
+        """Whether a job has left its result."""
+        return (self.path(job) / _RECORD).is_file()
 
-    def has(self, stage: str, job: str) -> bool:
-        """Whether a job of a stage has made its table."""
-        return self._path(stage, job).is_file()
+    def result(self, job: Job) -> dict[str, Any]:
+        """What a job found, beside its files.
 
-    def _path(self, stage: str, job: str) -> Path:
-        return self.folder / stage / f"{job}.parquet"
+        Raises:
+            UserError: when its record was damaged.
+        """
+        path = self.path(job) / _RECORD
+        try:
+            result = json.loads(path.read_text(encoding="utf-8"))["result"]
+        except (OSError, ValueError, KeyError, TypeError):
+            result = None
+        if not isinstance(result, dict):
+            raise UserError(f"{path}: is damaged; remove its folder and run the study again")
+        return result
 
-    def model(self, stage: str, job: str, make: Callable[[Path], None]) -> Path:
-        """The folder that a job of a stage fills."""
-        path = self.folder / stage / job
-        if not path.is_dir():
-            with new_folder(path) as partial:
-                make(partial)
-        return path
+    def make(self, job: Job, work: Callable[[Path], Mapping[str, Any]]) -> None:
+        """Make a job's result.
+
+        Args:
+            job: the job.
+            work: fills a folder, and gives what it found. What an earlier call left in the folder
+                when it was killed is there where the job can go on from it.
+        """
+        path = self.path(job)
+        partial = path.with_name(f".{path.name}.work")
+        kept = partial if job.kind in _RESUMED else None
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with new_folder(path, work=kept) as folder:
+            record = {
+                "format_version": FORMAT_VERSION,
+                "kind": job.kind,
+                "name": job.name,
+                "settings": dict(job.settings),
+                "inputs": dict(job.inputs),
+                "result": dict(work(folder)),
+            }
+            _write_json(folder / _RECORD, record)
+        self._failure_path(job).unlink(missing_ok=True)
+
+    def lacks_model(self, job: Job) -> bool:
+        """Whether a job made a model that was removed since."""
+        return self.has(job) and "model_of" in self.result(job) and not self.model(job).is_dir()
+
+    def model(self, job: Job) -> Path:
+        """The model folder of a job's result."""
+        return self.path(job) / MODEL
+
+    def remove_model(self, job: Job) -> None:
+        """Remove the model that a job made; what it found stays."""
+        model = self.model(job)
+        if model.is_dir():
+            gone = model.with_name(f".{MODEL}.gone")
+            shutil.rmtree(gone, ignore_errors=True)
+            model.rename(gone)  # so that no half of it is taken for a model
+            shutil.rmtree(gone)
+
+    def remove(self, job: Job) -> None:
+        """Remove a job's result."""
+        (self.path(job) / _RECORD).unlink(missing_ok=True)
+        shutil.rmtree(self.path(job), ignore_errors=True)
+
+    def fail(self, job: Job, reason: str, traceback: str = "") -> None:
+        """Record why a job failed; gives up silently where nothing can be written."""
+        told = {"kind": job.kind, "name": job.name, "reason": reason, "traceback": traceback}
+        try:
+            _write_json(self._failure_path(job), told)
+        except (OSError, UserError):  # the disk is full: the reason is told in the end
+            return
+
+    def failure(self, job: Job) -> str | None:
+        """Why a job failed when it was last tried; None where it did not."""
+        try:
+            content = json.loads(self._failure_path(job).read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return None
+        return str(content.get("reason")) if isinstance(content, dict) else None
+
+    def _failure_path(self, job: Job) -> Path:
+        return self.folder / _FAILED / f"{job.kind}-{job.key}.json"
+
+
+def _write_json(path: Path, content: Mapping[str, Any]) -> None:
+    with new_file(path) as partial:
+        partial.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", "utf-8")

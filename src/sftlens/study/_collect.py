@@ -1,0 +1,173 @@
+"""The tables of a study, put together from the results of its jobs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+import polars as pl
+
+from sftlens.divergence import DIVERGENCE_SCHEMA
+from sftlens.mastery import COMPLETIONS_SCHEMA, MASTERY_SCHEMA
+from sftlens.outputs import new_file
+from sftlens.scoring import SCORES_SCHEMA
+from sftlens.study._file import ALL, Run
+from sftlens.study._plan import Kind, Plan
+from sftlens.study._restoring import RESTORATIONS, RESTORATIONS_SCHEMA, RESTORED_SCORES
+from sftlens.study._store import Store
+from sftlens.study._tasks import FACTS, MASTERY
+from sftlens.study._work import CONCENTRATION, CONCENTRATION_SCHEMA, DIVERGENCE, SCORES, TENSORS
+from sftlens.world import EXPOSURES
+
+RUNS_SCHEMA = {
+    "run": pl.String,
+    "level": pl.Int32,
+    "size": pl.Int32,
+    "seed": pl.Int32,
+    "num_facts": pl.Int32,
+    "num_steps": pl.Int32,
+    "final_loss": pl.Float64,
+}
+_RUN = {"run": pl.String()}
+_LABELS = {**_RUN, "method": pl.String(), "share": pl.Float64()}
+
+MIXED_RUNS = "mixed_runs"
+MIXED_SCORES = "mixed_scores"
+
+
+class Collected(NamedTuple):
+    """What the tables hold.
+
+    Attributes:
+        num_runs: models that were fine-tuned, those of mixed levels included.
+        num_restorations: restorations that were scored.
+        levels: facts of level 0 to 4; None where the probe is not done.
+        notes: what is missing from the tables, and why.
+    """
+
+    num_runs: int
+    num_restorations: int
+    levels: list[int] | None
+    notes: list[str]
+
+
+def write_tables(plan: Plan, store: Store, folder: Path) -> Collected:
+    """Write the tables of the jobs that are done, each whole or not at all.
+
+    ``facts``, ``mastery``, ``completions``, ``runs``, ``scores``, ``divergence``,
+    ``concentration``, ``tensors`` and ``restorations``; of a scale model ``exposures``; of runs on
+    mixed levels ``mixed_runs`` and ``mixed_scores``, which have no level to stand under.
+
+    Args:
+        plan: the jobs.
+        store: their results.
+        folder: takes the tables.
+    """
+    done = {name for name, job in plan.jobs.items() if store.has(job)}
+    results = {name: store.result(plan.jobs[name]) for name in done}
+    idle = {name for name, result in results.items() if "left_out" in result}
+    runs, notes = _runs(plan, results)
+
+    def files(kind: Kind, file: str, *, mixed: bool = False) -> list[Path]:
+        wanted = [run.name for run in runs.values() if (run.level is None) is mixed]
+        jobs = (plan.jobs.get(f"{kind} {name}") for name in wanted)
+        return [store.path(j) / file for j in jobs if j and j.name in done - idle]
+
+    by_level = {name: run for name, run in runs.items() if run.level is not None}
+    mixed = {name: run for name, run in runs.items() if run.level is None}
+    if "facts" in done:
+        _gather(folder, "facts", [store.path(plan.jobs["facts"]) / FACTS])
+        if "world" in plan.jobs:
+            _gather(folder, "exposures", [store.path(plan.jobs["facts"]) / EXPOSURES])
+    graded = [store.path(plan.jobs["probe"]) / MASTERY] if "probe" in done else []
+    for name, schema in (("completions", COMPLETIONS_SCHEMA), ("mastery", MASTERY_SCHEMA)):
+        _gather(folder, name, [path / f"{name}.parquet" for path in graded], schema)
+    _write(folder, "runs", _runs_table(by_level, results))
+    scores = [*files("score", SCORES), *files("restore", RESTORED_SCORES)]
+    _gather(folder, "scores", scores, {**_LABELS, **SCORES_SCHEMA})
+    diverged = files("divergence", DIVERGENCE)
+    _gather(folder, "divergence", diverged, {**_RUN, **DIVERGENCE_SCHEMA})
+    changed = files("change", CONCENTRATION)
+    _gather(folder, "concentration", changed, CONCENTRATION_SCHEMA)
+    _gather(folder, "tensors", files("change", TENSORS))
+    restored = files("restore", RESTORATIONS)
+    _gather(folder, "restorations", restored, RESTORATIONS_SCHEMA)
+    if any(run.level is None for run in plan.runs.values()):
+        _write(folder, MIXED_RUNS, _runs_table(mixed, results))
+        of_mixed = files("score", SCORES, mixed=True)
+        _gather(folder, MIXED_SCORES, of_mixed, {**_LABELS, **SCORES_SCHEMA})
+    if "outlook" in idle:
+        notes.append(f"divergence is not measured: {results['outlook']['left_out']}")
+    num_restorations = sum(
+        results[job.name].get("num_restorations", 0)
+        for job in plan.of_kind("restore")
+        if job.name in done
+    )
+    levels = results["probe"]["levels"] if "probe" in done else None
+    return Collected(len(runs), num_restorations, levels, notes)
+
+
+def _runs(
+    plan: Plan, results: Mapping[str, Mapping[str, object]]
+) -> tuple[dict[str, Run], list[str]]:
+    """The runs that have a model of their own, by the name of their job, and what to tell."""
+    runs: dict[str, Run] = {}
+    notes: list[str] = []
+    taken: set[tuple[int | None, object, int]] = set()
+    largest = max((run.size for run in plan.runs.values() if run.size != ALL), default=0)
+    for name, run in plan.runs.items():
+        found = results.get(name)
+        if found is None:
+            continue
+        if "left_out" in found:
+            notes.append(f"level {run.level} has no training facts: no model is tuned on it")
+            continue
+        available = found["num_available"]
+        size = available if run.size == ALL else run.size
+        what = "all levels together have" if run.level is None else f"level {run.level} has"
+        if run.size == largest and found["num_facts"] != run.size:
+            notes.append(f"{what} {available} training facts, not {run.size}")
+        if (run.level, size, run.seed) in taken:
+            notes.append(f"{what} {size} training facts: all is the same as {size}")
+            continue
+        taken.add((run.level, size, run.seed))
+        runs[name] = run
+    return runs, list(dict.fromkeys(notes))
+
+
+def _runs_table(
+    runs: Mapping[str, Run], results: Mapping[str, Mapping[str, object]]
+) -> pl.DataFrame:
+    rows = [
+        (
+            run.name,
+            run.level,
+            results[name]["num_facts"] if run.size == ALL else run.size,
+            run.seed,
+            *(results[name][column] for column in ("num_facts", "num_steps", "final_loss")),
+        )
+        for name, run in runs.items()
+    ]
+    return pl.DataFrame(rows, schema=RUNS_SCHEMA, orient="row")
+
+
+def _gather(
+    folder: Path,
+    name: str,
+    files: Iterable[Path],
+    schema: Mapping[str, object] | None = None,
+) -> None:
+    """Put tables one below the other; without any, an empty one of this schema."""
+    scans = [pl.scan_parquet(path, glob=False) for path in files]
+    if not scans:
+        if schema is not None:
+            _write(folder, name, pl.DataFrame(schema=dict(schema)))  # type: ignore[arg-type]
+        return
+    with new_file(folder / f"{name}.parquet") as path:
+        pl.concat(scans).sink_parquet(path)
+
+
+def _write(folder: Path, name: str, table: pl.DataFrame) -> None:
+    with new_file(folder / f"{name}.parquet") as path:
+        table.write_parquet(path)

@@ -1,0 +1,308 @@
+"""What a study will take: counts, hours, memory and disk, each with what it rests on."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from sftlens.checkpoints import open_checkpoint
+from sftlens.errors import UserError
+from sftlens.facts import Fact, read_facts
+from sftlens.mastery import NUM_LEVELS, num_completions
+from sftlens.study._calibrate import calibrate
+from sftlens.study._file import Run, StudyFile, training_runs
+from sftlens.study._plan import Plan, Sources, make_plan
+from sftlens.study._rates import (
+    DEVICES,
+    READ_BYTES_PER_SECOND,
+    START_SECONDS,
+    TOKENS_PER_FACT,
+    TRAINING_BYTES,
+    Rates,
+    Told,
+    assumed_rates,
+)
+from sftlens.study._tasks import is_scored, is_trained_on, is_used
+from sftlens.tuning import num_steps
+from sftlens.world import PRESETS, make_world
+
+_COMPLETION_BYTES = 60  # in the ledger and in the table, assumed
+_PASSES = 4  # over a pair of checkpoints for each ranking
+_HOUR = 3600
+_GB = 1e9
+
+
+class Estimate(NamedTuple):
+    """One number of the plan, and what it rests on."""
+
+    what: str
+    value: float
+    unit: str
+    rests_on: str
+
+
+class Planned(NamedTuple):
+    """What ``sftlens study plan`` tells.
+
+    Attributes:
+        num_jobs: jobs of the study.
+        kinds: jobs by kind.
+        estimate: what they will take.
+        notes: what to know before starting.
+    """
+
+    num_jobs: int
+    kinds: dict[str, int]
+    estimate: list[Estimate]
+    notes: list[str]
+
+
+def plan_study(
+    study: StudyFile, *, rates: Rates | None = None, calibration: bool = False
+) -> Planned:
+    """The jobs of a study and what they will take. Facts are read; no model is loaded or fetched.
+
+    Args:
+        study: what to vary and measure.
+        rates: measured rates, instead of those of the study file.
+        calibration: measure the rates on this machine; loads the base model, and fetches it where
+            it is not here.
+
+    Raises:
+        UserError: when the facts are not to be had, or there is no base to measure yet.
+    """
+    plan = make_plan(study, Sources(base={"source": study.base or ""}))
+    facts = _facts(study)
+    size = _model_size(study)
+    told = _rates(study, size, rates, facts if calibration else None)
+    parts = _Parts(study, plan, facts, size, told)
+    estimate = [*parts.counts(), *parts.hours(), *parts.room()]
+    kinds = Counter[str](job.kind for job in plan.jobs.values())
+    return Planned(len(plan.jobs), dict(kinds), estimate, parts.notes())
+
+
+class _Size(NamedTuple):
+    num_parameters: int | None
+    num_bytes: int | None
+    rests_on: str
+
+
+class _Parts:
+    """The numbers of a plan, by what they depend on."""
+
+    def __init__(
+        self,
+        study: StudyFile,
+        plan: Plan,
+        facts: Sequence[Fact],
+        size: _Size,
+        told: Told | None,
+    ) -> None:
+        self.study, self.plan, self.size, self.told = study, plan, size, told
+        self.num_facts = len(facts)
+        self.num_scored = sum(map(is_scored, facts))
+        num_training = sum(map(is_trained_on, facts))
+        sizes = study.estimate.level_sizes
+        self.level_sizes = sizes or (num_training // NUM_LEVELS,) * NUM_LEVELS
+        self.levels_rest_on = (
+            "the study file's level_sizes"
+            if sizes
+            else f"{num_training:,} training facts, assumed to be spread evenly over the levels"
+        )
+        self.runs = training_runs(study)
+        self.num_completions = num_completions(self.num_facts, study.probe)
+        restored = {job.settings["run"] for job in plan.of_kind("restore")}
+        self.num_restored_runs = len([run for run in self.runs if run.name in restored])
+        self.num_restorations = self.num_restored_runs * len(study.methods) * len(study.shares)
+        self.num_answers = {
+            "scoring": len(plan.of_kind("score")) * self.num_scored,
+            "restoring": self.num_restorations * self.num_scored,
+        }
+
+    def num_training_facts(self, run: Run) -> int:
+        available = sum(self.level_sizes) if run.level is None else self.level_sizes[run.level]
+        return min(run.size, available) if isinstance(run.size, int) else available
+
+    def counts(self) -> list[Estimate]:
+        steps = sum(num_steps(self.num_training_facts(run), self.study.tune) for run in self.runs)
+        probe = self.study.probe
+        return [
+            Estimate(
+                "completions of the probe",
+                self.num_completions,
+                "completions",
+                f"{self.num_facts:,} facts × {probe.num_templates} templates × "
+                f"{probe.num_samples} samples",
+            ),
+            Estimate(
+                "fine-tuning",
+                steps,
+                "steps",
+                f"{len(self.runs)} runs, batch {self.study.tune.batch_size}; sizes by level from "
+                f"{self.levels_rest_on}",
+            ),
+            Estimate(
+                "answers of tuned models",
+                self.num_answers["scoring"],
+                "answers",
+                f"{self.num_scored:,} facts (test, and in-domain validation) of each run",
+            ),
+            Estimate(
+                "answers of restored models",
+                self.num_answers["restoring"],
+                "answers",
+                f"{self.num_scored:,} facts × {self.num_restored_runs} runs × "
+                f"{len(self.study.methods)} methods × {len(self.study.shares)} shares",
+            ),
+        ]
+
+    def hours(self) -> list[Estimate]:
+        if self.told is None:
+            return []
+        rates, why, _ = self.told
+        longest = self.study.score.max_new_tokens
+        trained = sum(map(self.num_training_facts, self.runs)) * self.study.tune.num_epochs
+        seconds = {
+            "probing": self.num_completions * self.study.probe.max_new_tokens / rates.probe,
+            "fine-tuning": trained * TOKENS_PER_FACT / rates.train,
+            "scoring": self.num_answers["scoring"] * longest / rates.score,
+            "scoring restorations": self.num_answers["restoring"] * longest / rates.score,
+        }
+        bases = {
+            "probing": f"{rates.probe:,.0f} tokens/s ({why}), every completion at its full "
+            "length, which few have",
+            "fine-tuning": f"{rates.train:,.0f} tokens/s ({why}), {TOKENS_PER_FACT} tokens a fact",
+            "scoring": f"{rates.score:,.0f} tokens/s ({why}), every answer at its full length",
+            "scoring restorations": f"{rates.score:,.0f} tokens/s ({why}), likewise",
+        }
+        found = [
+            Estimate(f"device hours, {what}", seconds[what] / _HOUR, "hours", bases[what])
+            for what in seconds
+        ]
+        starts = sum(job.kind not in ("world", "facts") for job in self.plan.jobs.values())
+        seconds["starts"] = starts * START_SECONDS
+        found.append(
+            Estimate(
+                "device hours, starting jobs",
+                seconds["starts"] / _HOUR,
+                "hours",
+                f"{starts} jobs, {START_SECONDS} s each, assumed",
+            )
+        )
+        if self.size.num_bytes is not None:
+            rankings = len(self.study.methods) * len(self.plan.of_kind("restore"))
+            passes = _PASSES * (rankings + len(self.plan.of_kind("change")))
+            models = len(self.plan.of_kind("tune")) * 4  # written once, loaded three times
+            read = (2 * passes + models) * self.size.num_bytes
+            seconds["files"] = read / READ_BYTES_PER_SECOND
+            found.append(
+                Estimate(
+                    "device hours, reading and comparing weights",
+                    seconds["files"] / _HOUR,
+                    "hours",
+                    f"{read / _GB:,.0f} GB at {READ_BYTES_PER_SECOND / _GB:g} GB/s, assumed",
+                )
+            )
+        total = sum(seconds.values()) / _HOUR
+        found.append(Estimate("device hours in all", total, "hours", "the sum of the above"))
+        return found
+
+    def room(self) -> list[Estimate]:
+        completions = self.num_completions * _COMPLETION_BYTES / _GB
+        found = [
+            Estimate(
+                "disk, completions",
+                completions,
+                "GB",
+                f"{_COMPLETION_BYTES} bytes a completion, assumed",
+            )
+        ]
+        if self.size.num_bytes is None or self.size.num_parameters is None:
+            return found
+        kept = sum(job.keeps_model for job in self.plan.of_kind("tune"))
+        found.append(
+            Estimate(
+                "disk, tuned models",
+                (kept + 1) * self.size.num_bytes / _GB,
+                "GB",
+                f"{kept} that stay (keep_models: {self.study.keep_models}) and one a worker, of "
+                f"{self.size.num_bytes / _GB:.2f} GB; {self.size.rests_on}",
+            )
+        )
+        found.append(
+            Estimate(
+                "device memory of fine-tuning, at least",
+                TRAINING_BYTES * self.size.num_parameters / _GB,
+                "GB",
+                f"{TRAINING_BYTES} bytes a parameter (float32 weights, gradients, AdamW), without "
+                f"activations; {self.size.rests_on}",
+            )
+        )
+        return found
+
+    def notes(self) -> list[str]:
+        notes = [] if self.told is None or self.told.note is None else [self.told.note]
+        if self.size.num_parameters is None:
+            notes.append(
+                f"{self.study.base} is not here, so no hours, disk or memory are told; write "
+                "estimate: {num_parameters: …} into the study file"
+            )
+            return notes
+        device = self.study.estimate.device
+        needed, there = TRAINING_BYTES * self.size.num_parameters, DEVICES[device].memory
+        if needed > there:
+            notes.append(
+                f"fine-tuning does not fit: it takes {needed / _GB:,.0f} GB, one {device} has "
+                f"{there / _GB:g} GB, and a run trains on one device"
+            )
+        return notes
+
+
+def _facts(study: StudyFile) -> list[Fact]:
+    if study.scale is not None:
+        facts = make_world(study.scale.world).facts
+    else:
+        assert study.facts is not None
+        facts = read_facts(study.facts).facts
+    return facts if study.unused_facts else [fact for fact in facts if is_used(fact)]
+
+
+def _model_size(study: StudyFile) -> _Size:
+    stated = study.estimate.num_parameters
+    if study.scale is not None:
+        preset = study.scale.pretrain.preset
+        shape = PRESETS[preset]
+        width, inner = shape.hidden_size, shape.intermediate_size
+        block = 4 * width * width + 3 * width * inner + 2 * width
+        number = 2 * shape.vocab_size * width + shape.num_layers * block + width
+        return _Size(number, 4 * number, f"preset {preset}, float32")
+    assert study.base is not None
+    folder = Path(study.base).expanduser()
+    if folder.is_dir():
+        tensors = open_checkpoint(folder).tensors.values()
+        number = sum(tensor.num_entries for tensor in tensors)
+        return _Size(number, sum(t.end - t.begin for t in tensors), "the files of the base")
+    if stated is None:
+        return _Size(None, None, "unknown")
+    return _Size(stated, 2 * stated, "num_parameters of the study file, two bytes each")
+
+
+def _rates(
+    study: StudyFile, size: _Size, given: Rates | None, calibrated_on: Sequence[Fact] | None
+) -> Told | None:
+    if calibrated_on is not None:
+        if study.base is None:
+            raise UserError(
+                "--calibrate: the scale model is made by the run, there is no base to measure "
+                "yet; leave it out, or give --rates"
+            )
+        return calibrate(study.base, calibrated_on, study.probe, study.tune, study.score)
+    if given is not None:
+        return Told(given, "the given rates")
+    if study.estimate.rates is not None:
+        return Told(study.estimate.rates, "the study file's rates")
+    if size.num_parameters is None:
+        return None
+    return assumed_rates(size.num_parameters, study.estimate.device, study.tune.batch_size)

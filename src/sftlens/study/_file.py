@@ -1,0 +1,276 @@
+"""The study file: what a study varies and measures, in YAML."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal, NamedTuple, TypeVar, cast, get_args
+
+import yaml
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    PlainValidator,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+
+from sftlens.errors import UserError
+from sftlens.mastery import NUM_LEVELS, ProbeSettings
+from sftlens.scoring import ScoreSettings
+from sftlens.study._rates import Device, Rates
+from sftlens.tuning import TuneSettings
+from sftlens.weights import PAPER_SHARES, Method, Request
+from sftlens.world import PretrainSettings, WorldSettings
+
+ALL: Final = "all"
+Strategy = Literal["by-level", "mixed"]
+_BOTTOM = "-bottom"
+Settings = TypeVar("Settings", bound=BaseModel)
+
+
+def _size(value: object) -> object:
+    if value == ALL or (type(value) is int and value >= 1):
+        return value
+    raise ValueError("write a number of facts from 1 on, or all")
+
+
+Size = Annotated[int | Literal["all"], PlainValidator(_size)]
+Level = Annotated[int, Field(ge=0, lt=NUM_LEVELS)]
+
+
+class ScaleSettings(BaseModel):
+    """A base model that is made for the study: a scale model, pre-trained on an invented world."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    world: WorldSettings = WorldSettings()
+    pretrain: PretrainSettings = PretrainSettings()
+
+
+class EstimateSettings(BaseModel):
+    """What `sftlens study plan` goes by where it cannot measure; no result depends on it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    num_parameters: int | None = Field(None, ge=1, description="of a base that is not here yet")
+    level_sizes: tuple[int, ...] | None = Field(
+        None,
+        min_length=NUM_LEVELS,
+        max_length=NUM_LEVELS,
+        description="training facts of level 0 to 4, where they are known before the probe",
+    )
+    device: Device = Field("h100", description="what the study will run on")
+    rates: Rates | None = Field(None, description="measured rates, instead of assumed ones")
+
+
+class StudyFile(BaseModel):
+    """A grid of training runs, their scores and divergences, and restorations of some of them.
+
+    The base is a model folder or hub id with facts of one's own (``base``, ``facts``), or a scale
+    model with the facts of its world (``scale``).
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    base: str | None = Field(None, min_length=1, description="base model: folder or hub id")
+    scale: ScaleSettings | None = Field(None, description="a base model made for the study")
+    facts: str | None = Field(
+        None, min_length=1, description="facts file, world folder or NAME:PATH"
+    )
+    unused_facts: bool = Field(
+        False, description="probe also facts that are neither trained on nor scored"
+    )
+    out: Path | None = Field(None, description="the run folder")
+    quick: bool = Field(False, description="too small to show effects, which the report tells")
+    strategies: tuple[Strategy, ...] = Field(
+        ("by-level",), min_length=1, description="facts of one level, or of all levels together"
+    )
+    levels: tuple[Level, ...] = Field((0, 1, 2, 3, 4), description="mastery levels trained on")
+    sizes: tuple[Size, ...] = Field((60, 240, 1920), min_length=1, description="training facts")
+    seeds: int = Field(5, ge=1, description="training sets of each level and size")
+    shares: tuple[float, ...] = Field(
+        PAPER_SHARES, description="percent of the parameters that is restored"
+    )
+    methods: tuple[str, ...] = Field(
+        ("relative", "random", "interpolation"),
+        description="methods of `sftlens restore`; -bottom after a ranking is its other end",
+    )
+    restored_sizes: tuple[Size, ...] | None = Field(
+        None, description="sizes whose models are restored; without it the largest"
+    )
+    keep_models: Literal["all", "largest", "none"] = Field(
+        "largest", description="tuned models that stay; largest: those of the first seed"
+    )
+    probe: ProbeSettings = ProbeSettings()
+    tune: TuneSettings = TuneSettings()
+    score: ScoreSettings = ScoreSettings()
+    estimate: EstimateSettings = EstimateSettings()
+
+    @field_validator("strategies", "levels", "sizes", "methods", "restored_sizes")
+    @classmethod
+    def _each_once(cls, values: tuple[object, ...] | None) -> tuple[object, ...] | None:
+        for value in values or ():
+            if (values or ()).count(value) > 1:
+                raise ValueError(f"{value} is given twice; give each once")
+        return values
+
+    @field_validator("shares")
+    @classmethod
+    def _known_shares(cls, shares: tuple[float, ...]) -> tuple[float, ...]:
+        return Request("relative", shares).checked().shares
+
+    @field_validator("methods")
+    @classmethod
+    def _known_methods(cls, methods: tuple[str, ...]) -> tuple[str, ...]:
+        for method in methods:
+            restoration_request(method, (1.0,)).checked()
+        return methods
+
+    @field_validator("tune")
+    @classmethod
+    def _without_seed(cls, tune: TuneSettings) -> TuneSettings:
+        if "seed" in tune.model_fields_set:
+            raise ValueError("seed has no effect, each run has its own; write seeds: instead")
+        return tune
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> StudyFile:
+        if (self.base is None) == (self.scale is None):
+            raise ValueError("give either base: (a folder or hub id) or scale:")
+        if (self.facts is None) == (self.scale is None):
+            raise ValueError("facts: goes with base:, and scale: brings its own")
+        if "by-level" in self.strategies and not self.levels:
+            raise ValueError("levels: is empty; name one, or leave by-level out of strategies:")
+        strangers = set(self.restored_sizes or ()) - set(self.sizes)
+        if strangers:
+            raise ValueError(f"restored_sizes: {strangers.pop()} is none of the sizes:")
+        return self
+
+    @property
+    def largest(self) -> int | Literal["all"]:
+        """The largest size; of numbers and ``all`` the largest number, which means the same for
+        every level.
+        """
+        numbers = [size for size in self.sizes if isinstance(size, int)]
+        return max(numbers) if numbers else ALL
+
+    @property
+    def sizes_to_restore(self) -> tuple[int | Literal["all"], ...]:
+        return (self.largest,) if self.restored_sizes is None else self.restored_sizes
+
+
+class Run(NamedTuple):
+    """One training run of a study."""
+
+    level: int | None  # None where facts of all levels are mixed
+    size: int | Literal["all"]
+    seed: int
+
+    @property
+    def name(self) -> str:
+        kind = "mixed" if self.level is None else f"level{self.level}"
+        size = self.size if self.size == ALL else f"size{self.size}"
+        return f"{kind}-{size}-seed{self.seed}"
+
+
+def training_runs(study: StudyFile) -> list[Run]:
+    """The runs of a study, by size, level and seed; those of mixed levels last of their size."""
+    by_level = study.levels if "by-level" in study.strategies else ()
+    levels = (*by_level, *([None] if "mixed" in study.strategies else []))
+    return [
+        Run(level, size, seed)
+        for size in study.sizes
+        for level in levels
+        for seed in range(study.seeds)
+    ]
+
+
+def restoration_request(method: str, shares: tuple[float, ...], seed: int = 0) -> Request:
+    """The restoration that a name of a study file stands for.
+
+    Raises:
+        UserError: when there is no such method, or it takes no share.
+    """
+    name = method.removesuffix(_BOTTOM)
+    if name not in get_args(Method):
+        known = ", ".join(name for name in get_args(Method) if name != "dg-hard")
+        raise UserError(f"{method!r} is unknown; choose from {known}, or a ranking with {_BOTTOM}")
+    order: Literal["top", "bottom"] = "bottom" if method.endswith(_BOTTOM) else "top"
+    return Request(cast(Method, name), shares, order=order, seed=seed)
+
+
+def load_study(path: Path) -> StudyFile:
+    """Read and check a study file.
+
+    Raises:
+        UserError: when it is absent, no YAML, or no study; file and key are named.
+    """
+    return checked_settings(StudyFile, _read(path, "base:, facts: and what to vary"), str(path))
+
+
+def load_rates(path: Path) -> Rates:
+    """Read and check a file of measured rates.
+
+    Raises:
+        UserError: as :func:`load_study`.
+    """
+    return checked_settings(Rates, _read(path, "probe:, train: and score:"), str(path))
+
+
+def _read(path: Path, of: str) -> dict[Any, Any]:
+    try:
+        content = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)
+    except FileNotFoundError:
+        raise UserError(f"{path}: does not exist; give a YAML file of {of}") from None
+    except IsADirectoryError:
+        raise UserError(f"{path}: is a folder; give a YAML file of {of}") from None
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # no UTF-8 is a ValueError
+        raise UserError(f"{path}: is no YAML ({' '.join(str(error).split())}); mend it") from None
+    if not isinstance(content, dict):
+        raise UserError(f"{path}: holds no keys; write {of}")
+    return content
+
+
+def checked_settings(model: type[Settings], content: Any, called: str) -> Settings:
+    """Settings of a class; what is wrong is told in one line that names the key.
+
+    Raises:
+        UserError: when a key is unknown, or a value out of its range.
+    """
+    try:
+        return model.model_validate(content)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"])
+        if first["type"] == "extra_forbidden":
+            known = ", ".join(_known_keys(model, first["loc"][:-1]))
+            raise UserError(f"{called}: {key}: is no key here; known: {known}") from None
+        message = first["msg"].removeprefix("Value error, ")
+        if not key:
+            raise UserError(f"{called}: {message}") from None
+        value = " ".join(repr(first["input"]).split())[:80]
+        lower = message[0].lower() + message[1:]
+        raise UserError(f"{called}: {key}: {value} is refused, {lower}") from None
+
+
+def _known_keys(model: Any, places: tuple[Any, ...]) -> list[str]:
+    for place in places:
+        annotation = model.model_fields[place].annotation
+        parts = (annotation, *get_args(annotation))
+        model = next(part for part in parts if hasattr(part, "model_fields"))
+    return list(model.model_fields)
+
+
+class _Loader(yaml.SafeLoader):
+    """Refuses a key that is given twice."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen: set[Any] = set()
+        for key, _ in node.value:
+            if key.value in seen:
+                raise yaml.YAMLError(f"line {key.start_mark.line + 1}: {key.value} is given twice")
+            if isinstance(key, yaml.ScalarNode):
+                seen.add(key.value)
+        return super().construct_mapping(node, deep)

@@ -1,0 +1,166 @@
+"""From a study to its jobs, keyed by what they depend on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, NamedTuple
+
+from sftlens.generation import question_prompt
+from sftlens.manifest import content_key
+from sftlens.study._file import Run, StudyFile, training_runs
+
+Kind = Literal[
+    "world",
+    "base",
+    "facts",
+    "probe",
+    "outlook",
+    "tune",
+    "score",
+    "divergence",
+    "change",
+    "restore",
+]
+_FORMAT = 1  # of the jobs' results; a new number makes all of them anew
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """One piece of work, whose result depends on its settings and inputs alone."""
+
+    kind: Kind
+    name: str
+    """Unique within the study."""
+    settings: Mapping[str, Any]
+    """Everything the result depends on beside the inputs; JSON-able."""
+    inputs: Mapping[str, str]
+    """Names of the jobs whose results it takes, by the role that they have in it."""
+    key: str
+    """Stands for the settings and the keys of the inputs."""
+    places: Mapping[str, str] = field(default_factory=dict)
+    """Where things lie on this machine; the key does not depend on it."""
+    keeps_model: bool = True
+    """Whether the model it makes stays when no job needs it any more."""
+
+
+class Sources(NamedTuple):
+    """What a study starts from, as it was found on this machine.
+
+    Attributes:
+        base: what identifies the base model; None for a scale model.
+        base_folder: where it lies; None where it was not looked for.
+        facts: what identifies the facts.
+        facts_source: as :func:`sftlens.facts.read_facts` takes it.
+    """
+
+    base: Mapping[str, str] | None = None
+    base_folder: str | None = None
+    facts: str | None = None
+    facts_source: str | None = None
+
+
+class Plan:
+    """The jobs of a study, each after its inputs; made by :func:`make_plan`.
+
+    Attributes:
+        jobs: by name. The jobs of one run stand together, so that its model can go early.
+        runs: the training runs, by the name of the job that tunes.
+    """
+
+    def __init__(self) -> None:
+        self.jobs: dict[str, Job] = {}
+        self.runs: dict[str, Run] = {}
+
+    def add(
+        self,
+        kind: Kind,
+        settings: Mapping[str, Any],
+        inputs: Mapping[str, str],
+        *,
+        run: Run | None = None,
+        places: Mapping[str, str] | None = None,
+        keeps_model: bool = True,
+    ) -> str:
+        """Add a job; gives its name."""
+        name = kind if run is None else f"{kind} {run.name}"
+        keys = {role: self.jobs[needed].key for role, needed in inputs.items()}
+        told = {"format": _FORMAT, "kind": kind, "settings": settings, "inputs": keys}
+        self.jobs[name] = Job(
+            kind=kind,
+            name=name,
+            settings=settings,
+            inputs=inputs,
+            key=content_key(told),
+            places=places or {},
+            keeps_model=keeps_model,
+        )
+        return name
+
+    def of_kind(self, kind: Kind) -> list[Job]:
+        """The jobs of one kind, in their order."""
+        return [job for job in self.jobs.values() if job.kind == kind]
+
+
+def make_plan(study: StudyFile, sources: Sources) -> Plan:
+    """The jobs of a study.
+
+    Args:
+        study: what to vary and measure.
+        sources: what it starts from.
+    """
+    plan = Plan()
+    chosen = {"unused_facts": study.unused_facts}
+    if study.scale is not None:
+        world = plan.add("world", study.scale.world.model_dump(mode="json"), {})
+        pretrain = study.scale.pretrain.model_dump(mode="json")
+        recipe = {"pretrain": pretrain, "markers": [question_prompt("")]}
+        base = {"base": plan.add("base", recipe, {"world": world})}
+        identity: dict[str, Any] = {}
+        at: dict[str, str] = {}
+        facts = plan.add("facts", chosen, {"world": world})
+    else:
+        base, identity = {}, {"base": sources.base}
+        at = {"base": sources.base_folder or ""}
+        places = {"facts": sources.facts_source or ""}
+        facts = plan.add("facts", {"facts": sources.facts, **chosen}, {}, places=places)
+    settings = {"probe": study.probe.model_dump(mode="json"), **identity}
+    probe = plan.add("probe", settings, {"facts": facts, **base}, places=at)
+    graded = {"facts": facts, "probe": probe}
+    outlook = plan.add("outlook", identity, {**graded, **base}, places=at)
+    score = {"score": study.score.model_dump(mode="json")}
+    for run in training_runs(study):
+        tune = study.tune.model_copy(update={"seed": run.seed}).model_dump(mode="json")
+        tuned = plan.add(
+            "tune",
+            {**run._asdict(), "tune": tune, **identity},
+            {**graded, **base},
+            run=run,
+            places=at,
+            keeps_model=_keeps_model(study, run),
+        )
+        plan.runs[tuned] = run
+        plan.add("score", {"run": run.name, **score}, {"tuned": tuned, **graded}, run=run)
+        if run.level is None:
+            continue
+        plan.add(
+            "divergence",
+            {"run": run.name},
+            {"tuned": tuned, "outlook": outlook, "facts": facts},
+            run=run,
+        )
+        if run.size not in study.sizes_to_restore:
+            continue
+        change = {"run": run.name, "shares": list(study.shares), **identity}
+        plan.add("change", change, {"tuned": tuned, **base}, run=run, places=at)
+        if study.methods:
+            restore = {**change, **score, "methods": list(study.methods), "seed": run.seed}
+            inputs = {"tuned": tuned, **graded, **base}
+            plan.add("restore", restore, inputs, run=run, places=at)
+    return plan
+
+
+def _keeps_model(study: StudyFile, run: Run) -> bool:
+    if study.keep_models == "largest":
+        return run.seed == 0 and run.size == study.largest
+    return study.keep_models == "all"

@@ -1,0 +1,241 @@
+"""A study from its file to its tables."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from filelock import FileLock, Timeout
+
+from sftlens.checkpoints import model_identity, resolve_model
+from sftlens.errors import UserError
+from sftlens.facts import facts_hash, read_facts
+from sftlens.manifest import MANIFEST, write_manifest
+from sftlens.outputs import require_free
+from sftlens.report import write_report
+from sftlens.study._collect import Collected, write_tables
+from sftlens.study._file import StudyFile
+from sftlens.study._plan import Plan, Sources, make_plan
+from sftlens.study._runner import InlineRunner, Outcome, ProcessRunner, run_jobs
+from sftlens.study._store import MODEL, Store
+from sftlens.study._tasks import known_by_content
+
+JOBS = "jobs"
+TUNED = "tuned"
+_LOCK = "lock"
+
+
+class StudyResult(NamedTuple):
+    """What ``sftlens study run`` tells.
+
+    Attributes:
+        num_jobs: jobs of the study.
+        num_done: those that have left a result, in this run or an earlier one.
+        num_failed: those that were tried and failed; the next run tries them again.
+        num_skipped: those that wait for a failed one.
+        failures: why, by the name of the job.
+        notes: what is missing from the tables, and why.
+        report: the page, None where the tables do not make one.
+        out: the run folder.
+    """
+
+    num_jobs: int
+    num_done: int
+    num_failed: int
+    num_skipped: int
+    failures: dict[str, str]
+    notes: list[str]
+    report: str | None
+    out: str
+
+
+def run_study(
+    study: StudyFile, out: Path | None = None, *, num_workers: int | None = None
+) -> StudyResult:
+    """Do the jobs of a study that are not done yet, and write its tables and its report.
+
+    The run folder holds ``jobs`` (the results of the jobs, each whole or not there), the tables,
+    the manifest, the report, and in ``tuned`` links to the models that stay. Killed at any moment,
+    the same call goes on; a study whose settings changed does again only what depends on them.
+
+    Args:
+        study: what to vary and measure.
+        out: the run folder, instead of the one that the study names.
+        num_workers: jobs at a time; by default one for each GPU, and one without any.
+
+    Raises:
+        UserError: when there is no run folder named, it holds something else, another run is at
+            work on it, or the base or the facts are not to be had.
+    """
+    folder = out or study.out
+    if folder is None:
+        raise UserError("out: is missing; write it into the study file, or give --out")
+    folder = folder.resolve()
+    if not (folder / JOBS).is_dir():
+        require_free(folder)
+    sources = find_sources(study)
+    store = Store(folder / JOBS)
+    store.folder.mkdir(parents=True, exist_ok=True)
+    try:
+        with (
+            FileLock(store.folder / _LOCK, timeout=0),
+            ProcessRunner(store, num_workers) as runner,
+        ):
+            plan = make_plan(study, sources)
+            outcome = run_jobs(plan, store, runner)
+            return _told(study, plan, store, outcome, folder)
+    except Timeout:
+        raise UserError(f"{folder}: another run is at work here; wait for its end") from None
+
+
+def do_here(study: StudyFile, folder: Path) -> tuple[Plan, Store]:
+    """Do all jobs of a study in this process, one by one.
+
+    Args:
+        study: what to vary and measure.
+        folder: takes the results, under ``jobs``.
+
+    Raises:
+        UserError: when a job failed; the others are done.
+    """
+    plan = make_plan(study, find_sources(study))
+    store = Store(folder / JOBS)
+    outcome = run_jobs(plan, store, InlineRunner(store))
+    for name, reason in outcome.failed.items():
+        raise UserError(f"{name}: {reason}")
+    return plan, store
+
+
+def find_sources(study: StudyFile) -> Sources:
+    """What a study starts from: the base is fetched where it is not here, the facts are read.
+
+    Raises:
+        UserError: when the base or the facts are not to be had.
+    """
+    if study.base is None or study.facts is None:
+        return Sources()
+    facts = read_facts(study.facts).facts
+    folder = resolve_model(study.base).resolve()
+    return Sources(
+        known_by_content(folder),
+        str(folder),
+        facts_hash(facts),
+        _absolute(study.facts),
+    )
+
+
+def write_study(
+    study: StudyFile, plan: Plan, store: Store, folder: Path, outcome: Outcome | None = None
+) -> Collected:
+    """Write the tables of a study and its manifest, which goes first and comes last.
+
+    Args:
+        study: what it varied and measured.
+        plan: its jobs.
+        store: their results.
+        folder: takes the files.
+        outcome: what became of the jobs; None where all are done.
+    """
+    (folder / MANIFEST).unlink(missing_ok=True)
+    collected = write_tables(plan, store, folder)
+    for note in collected.notes:
+        sys.stderr.write(f"{note}\n")
+    facts = plan.jobs["facts"]
+    result = {
+        "base": _base_identity(plan, store),
+        "num_facts": store.result(facts)["num_facts"] if store.has(facts) else None,
+        "levels": collected.levels,
+        "num_runs": collected.num_runs,
+        "num_restorations": collected.num_restorations,
+        "num_jobs": len(plan.jobs),
+        "num_failed": 0 if outcome is None else len(outcome.failed),
+        "notes": collected.notes,
+    }
+    write_manifest(folder, stage="study", config=study_config(study), result=result)
+    return collected
+
+
+def study_config(study: StudyFile) -> dict[str, Any]:
+    """What the manifest says of a study's settings; ``settings`` are those the report tells."""
+    content = study.model_dump(mode="json", exclude={"out", "estimate"})
+    return {"study": content, "settings": _told_settings(study)}
+
+
+def _told(
+    study: StudyFile, plan: Plan, store: Store, outcome: Outcome, folder: Path
+) -> StudyResult:
+    result = StudyResult(
+        num_jobs=len(plan.jobs),
+        num_done=len(outcome.done),
+        num_failed=len(outcome.failed),
+        num_skipped=len(outcome.skipped),
+        failures=outcome.failed,
+        notes=[],
+        report=None,
+        out=str(folder),
+    )
+    collected = write_study(study, plan, store, folder, outcome)
+    _link_models(plan, store, folder / TUNED)
+    notes, report = list(collected.notes), None
+    try:
+        report = str(write_report(folder))
+    except UserError as error:
+        notes.append(f"no report: {error}")
+    return result._replace(notes=notes, report=report)
+
+
+def _link_models(plan: Plan, store: Store, folder: Path) -> None:
+    """Links to the models that stay, under the names of their runs."""
+    folder.mkdir(exist_ok=True)
+    for link in folder.iterdir():
+        if link.is_symlink():
+            link.unlink()
+    for name, run in plan.runs.items():
+        job = plan.jobs[name]
+        if job.keeps_model and store.model(job).is_dir():
+            link = folder / run.name
+            link.symlink_to(Path("..") / store.model(job).relative_to(folder.parent))
+
+
+def _base_identity(plan: Plan, store: Store) -> dict[str, str] | None:
+    if "base" not in plan.jobs:
+        return model_identity(Path(plan.jobs["probe"].places["base"]))
+    made = plan.jobs["base"]
+    return model_identity(store.path(made) / MODEL) if store.has(made) else None
+
+
+def _absolute(source: str) -> str:
+    """A source of facts that reads the same from other working folders."""
+    if Path(source).exists():
+        return str(Path(source).absolute())
+    name, colon, rest = source.partition(":")
+    if colon and Path(rest).expanduser().exists():
+        return f"{name}:{Path(rest).expanduser().absolute()}"
+    return source
+
+
+def _told_settings(study: StudyFile) -> dict[str, Any]:
+    rate = f"{study.tune.learning_rate:g}"
+    if study.scale is None:
+        model, topics = study.base, "those of the facts"
+    else:
+        model = f"scale model, preset {study.scale.pretrain.preset}, made for this run"
+        topics = "24, 10 in-domain and 14 out-of-domain"
+        rate += " (paper: 1e-5, for billions of parameters)"
+    return {
+        "quick": study.quick,
+        "model": model,
+        "topics": topics,
+        "probe templates": f"{study.probe.num_templates} (paper: 21)",
+        "probe samples": f"{study.probe.num_samples} a template (paper: 10)",
+        "probe temperature": study.probe.temperature,
+        "training sizes": list(study.sizes),
+        "training seeds": study.seeds,
+        "learning rate": rate,
+        "batch size": study.tune.batch_size,
+        "epochs": study.tune.num_epochs,
+        "restored shares, percent": list(study.shares),
+        "answer tokens at most": study.score.max_new_tokens,
+        "matching": study.score.matching,
+    }

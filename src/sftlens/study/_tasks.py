@@ -1,0 +1,88 @@
+"""What the jobs share: where their inputs lie, and how those are read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import polars as pl
+
+from sftlens.checkpoints import model_identity
+from sftlens.errors import UserError
+from sftlens.facts import Fact, facts_from_table
+from sftlens.mastery import Mastery, read_mastery
+from sftlens.study._plan import Job
+from sftlens.study._store import MODEL
+
+FACTS = "facts.parquet"
+WORLD = "world"
+MASTERY = "mastery"
+
+
+class Task(NamedTuple):
+    """A job with its inputs at hand.
+
+    Attributes:
+        job: the job.
+        inputs: the folders of the inputs' results, by role.
+        folder: takes the result's files.
+        ledger: keeps completions for this and other probes.
+    """
+
+    job: Job
+    inputs: Mapping[str, Path]
+    folder: Path
+    ledger: Path
+
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        return self.job.settings
+
+    @property
+    def base(self) -> Path:
+        """The folder of the base model."""
+        if "base" in self.inputs:
+            return self.inputs["base"] / MODEL
+        return Path(self.job.places["base"])
+
+    @property
+    def tuned(self) -> Path:
+        return self.inputs["tuned"] / MODEL
+
+    def facts(self) -> list[Fact]:
+        """All facts of the study."""
+        return facts_from_table(pl.read_parquet(self.inputs["facts"] / FACTS, glob=False))
+
+    def scored_facts(self) -> list[Fact]:
+        """Test facts, and the in-domain validation facts that choices are made on."""
+        return [fact for fact in self.facts() if is_scored(fact)]
+
+    def mastery(self) -> Mastery:
+        """What the probe found."""
+        return read_mastery(self.inputs["probe"] / MASTERY)
+
+
+def is_scored(fact: Fact) -> bool:
+    """Whether tuned models are asked a fact."""
+    return fact.split == "test" or (fact.split == "validation" and fact.domain == "in")
+
+
+def is_trained_on(fact: Fact) -> bool:
+    """Whether training sets draw from a fact."""
+    return fact.split == "train" and fact.domain == "in"
+
+
+def is_used(fact: Fact) -> bool:
+    """Whether anything but the probe looks at a fact."""
+    return is_scored(fact) or is_trained_on(fact)
+
+
+def known_by_content(folder: Path) -> dict[str, str]:
+    """What identifies a model wherever it lies."""
+    return {part: told for part, told in model_identity(folder).items() if part != "name"}
+
+
+def left_out(error: UserError) -> dict[str, Any]:
+    """The result of a job for which there is nothing to do."""
+    return {"left_out": str(error)}
