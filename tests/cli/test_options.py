@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import typer
@@ -37,6 +38,9 @@ OPTIONS = {
         "BASE TUNED --share --out --method --order --region --layers --seed --dry-run --json"
     ),
     "score": ("MODEL FACTS --mastery --out --split --reference --max-new-tokens --matching --json"),
+    "study": "",
+    "study plan": "STUDY.yaml --rates --calibrate --json",
+    "study run": "STUDY.yaml --out --workers --json",
     "tune": (
         "BASE FACTS --mastery --level --out --size --learning-rate --batch-size --num-epochs "
         "--gradient-checkpointing --seed --json"
@@ -59,9 +63,17 @@ sys.stderr.write(json.dumps(sorted(heavy & set(sys.modules))))
 """
 
 
+def commands_of(command: Any, name: str = "") -> dict[str, Any]:
+    """A command with those below it, by the words that call them."""
+    found = {name: command}
+    for word, below in getattr(command, "commands", {}).items():
+        found |= commands_of(below, f"{name} {word}".strip())
+    return found
+
+
 def test_no_new_flags() -> None:
     root = typer.main.get_command(complete_app())
-    found = {"": root, **root.commands}  # type: ignore[attr-defined]
+    found = commands_of(root)
     told = {
         name: " ".join(
             parameter.opts[0] if parameter.param_type_name == "option" else parameter.metavar
@@ -75,8 +87,7 @@ def test_no_new_flags() -> None:
 
 @pytest.mark.parametrize("name", OPTIONS)
 def test_no_second_names(name: str) -> None:
-    root = typer.main.get_command(complete_app())
-    command = root.commands[name] if name else root  # type: ignore[attr-defined]
+    command = commands_of(typer.main.get_command(complete_app()))[name]
     for parameter in command.params:
         if parameter.param_type_name == "option":
             assert len(parameter.opts) == 1

@@ -14,7 +14,7 @@ from sftlens.checkpoints import file_hash
 from sftlens.errors import UserError
 from sftlens.facts import read_facts
 from sftlens.generation import load_model
-from sftlens.study import demo_settings, run_demo
+from sftlens.study import Sources, demo_settings, make_plan, run_demo
 from tiny_study import DEMO, demo
 from tiny_world import small_preset
 
@@ -36,7 +36,8 @@ def test_what_the_folder_holds(demo_run: Path) -> None:
     facts = read_facts(demo_run / "world").facts
     assert read_facts(demo_run / "facts.parquet").facts == facts
     content = json.loads((demo_run / "manifest.json").read_text())
-    assert content["config"]["demo"] == DEMO.model_dump(mode="json")
+    settings = DEMO.model_dump(mode="json", exclude={"out", "estimate"})
+    assert content["config"]["study"] == settings
     assert content["result"]["num_facts"] == len(facts)
     assert content["result"]["num_runs"] == len(pl.read_parquet(demo_run / "runs.parquet")) == 2
     restorations = pl.read_parquet(demo_run / "restorations.parquet")
@@ -65,12 +66,16 @@ def test_killed_again_and_again_it_ends_with_the_same_tables(
     demo_run: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "out"
+    plan = make_plan(DEMO, Sources())
+    key = {name: job.key for name, job in plan.jobs.items()}
+    largest = "level0-size8-seed0"
     for event, ending in [
         ("open", "checkpoint-20/complete"),  # in pre-training
         ("os.remove", ".jsonl"),  # the completions are made and packed
-        ("os.rename", "jobs/tuned/level0-size8-seed0"),  # a model is tuned, not in its place
-        ("os.rename", "concentration/level0-size8-seed0.parquet"),  # one of two tables is there
-        ("os.rename", "restored/level0-size8-seed0-random-40.parquet"),
+        ("os.rename", f"jobs/tune/{key[f'tune {largest}']}"),  # tuned, not in its place
+        ("os.rename", f"jobs/change/{key[f'change {largest}']}"),
+        ("os.rename", "parts/random-40.parquet"),
+        ("os.rename", "/scores.parquet"),  # some tables are there
         ("os.rename", "/tuned/level0"),  # the tables are there, a model is being kept
         ("os.rename", "index.html"),  # the page is made
         ("os.rename", "/out"),  # everything is made

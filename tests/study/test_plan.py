@@ -1,0 +1,94 @@
+"""Jobs and their keys: a changed setting changes what depends on it, and nothing else."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from sftlens.study import Plan, Run, Sources, StudyFile, make_plan, training_runs
+
+HERE = Sources({"weights": "w", "files": "f"}, "/models/base", "h", "facts.csv")
+STUDY: dict[str, Any] = {
+    "base": "base",
+    "facts": "facts.csv",
+    "levels": [0, 3],
+    "sizes": [8, 16],
+    "seeds": 2,
+    "shares": [10, 40],
+}
+
+
+def keys(sources: Sources = HERE, **changes: Any) -> dict[str, str]:
+    plan = make_plan(StudyFile.model_validate({**STUDY, **changes}), sources)
+    return {name: job.key for name, job in plan.jobs.items()}
+
+
+def kinds_changed(**changes: Any) -> set[str]:
+    before, after = keys(), keys(**changes)
+    assert before.keys() == after.keys()
+    return {name.split()[0] for name in before if before[name] != after[name]}
+
+
+def test_the_runs_of_a_study() -> None:
+    study = StudyFile.model_validate({**STUDY, "strategies": ["by-level", "mixed"]})
+    runs = training_runs(study)
+    assert runs == [Run(k, n, s) for n in (8, 16) for k in (0, 3, None) for s in (0, 1)]
+    assert len({run.name for run in runs}) == 12
+    assert runs[0].name == "level0-size8-seed0"
+    assert runs[-1].name == "mixed-size16-seed1"
+    assert Run(1, "all", 0).name == "level1-all-seed0"
+
+
+def test_every_input_comes_before() -> None:
+    plan = make_plan(StudyFile.model_validate(STUDY), HERE)
+    seen: set[str] = set()
+    for name, job in plan.jobs.items():
+        assert set(job.inputs.values()) <= seen
+        seen.add(name)
+    assert [len(plan.of_kind(kind)) for kind in ("tune", "score", "change", "restore")] == [
+        *(8, 8, 4, 4)
+    ]
+    assert len({job.key for job in plan.jobs.values()}) == len(plan.jobs)
+
+
+OF_RUNS = {"tune", "score", "divergence", "change", "restore"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "changed"),
+    [
+        ({"shares": [10]}, {"change", "restore"}),
+        ({"methods": ["relative"]}, {"restore"}),
+        ({"score": {"max_new_tokens": 4}}, {"score", "restore"}),
+        ({"tune": {"batch_size": 2}}, OF_RUNS),
+        ({"probe": {"num_samples": 2}}, {"probe", "outlook", *OF_RUNS}),
+        ({"unused_facts": True}, {"facts", "probe", "outlook", *OF_RUNS}),
+        ({"out": "elsewhere", "keep_models": "none", "quick": True}, set()),
+        ({"estimate": {"device": "cpu"}}, set()),
+    ],
+)
+def test_a_change_reaches_what_depends_on_it(changes: dict[str, Any], changed: set[str]) -> None:
+    assert kinds_changed(**changes) == changed
+
+
+def test_more_runs_leave_the_others_as_they_are() -> None:
+    before, after = keys(), keys(seeds=3, sizes=[8, 16, 12], levels=[0, 3, 4])
+    assert before.items() <= after.items()
+    assert len(after) > len(before)
+
+
+def test_where_things_lie_does_not_count() -> None:
+    moved = HERE._replace(base_folder="/elsewhere", facts_source="other.csv")
+    assert keys(moved) == keys()
+    other_base = keys(HERE._replace(base={"weights": "v", "files": "f"}))
+    assert {name for name in other_base if other_base[name] == keys()[name]} == {"facts"}
+    other_facts = keys(HERE._replace(facts="g"))
+    assert not {name for name in other_facts if other_facts[name] == keys()[name]}
+
+
+def test_a_scale_model_is_made_first() -> None:
+    study = StudyFile.model_validate({"scale": {}, "sizes": [8], "levels": [0], "seeds": 1})
+    plan: Plan = make_plan(study, Sources())
+    assert list(plan.jobs)[:5] == ["world", "base", "facts", "probe", "outlook"]
+    assert all("base" in job.inputs for job in plan.of_kind("tune"))

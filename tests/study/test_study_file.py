@@ -1,0 +1,187 @@
+"""Study files: the ready ones, and what is refused."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import sftlens.study
+from sftlens.errors import UserError
+from sftlens.mastery import ProbeSettings
+from sftlens.scoring import ScoreSettings
+from sftlens.study import StudyFile, demo_settings, load_study, plan_study
+from sftlens.tuning import TuneSettings
+
+STUDIES = Path(__file__).parents[2] / "studies"
+READY = sorted(path.relative_to(STUDIES).as_posix() for path in STUDIES.rglob("*.yaml"))
+
+
+@pytest.fixture
+def entity_questions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A working folder with a piece of the data set, and no way to load a model."""
+    for folder, topic, subject in [
+        *(("train", "P19", f"Ada {number}") for number in range(10)),
+        ("dev", "P19", "Bo"),
+        ("test", "P19", "Cy"),
+        ("train", "P26", "Di"),
+        ("test", "P26", "Ed"),
+    ]:
+        path = tmp_path / "data/entity_questions" / folder / f"{topic}.{folder}.json"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        asked = "Where was {} born?" if topic == "P19" else "Who is {} married to?"
+        rows = json.loads(path.read_text()) if path.exists() else []
+        rows.append({"question": asked.format(subject), "answers": ["London"]})
+        path.write_text(json.dumps(rows))
+    monkeypatch.chdir(tmp_path)
+
+    def fail(*_: object, **__: object) -> None:
+        pytest.fail("a plan loads no model")
+
+    for name in ("generation._load.resolve_model", "study._study.resolve_model"):
+        monkeypatch.setattr(f"sftlens.{name}", fail)
+
+
+@pytest.mark.usefixtures("entity_questions")
+@pytest.mark.parametrize("name", READY)
+def test_the_ready_files_are_planned(name: str) -> None:
+    study = load_study(STUDIES / name)
+    found = plan_study(study)
+    assert found.num_jobs == sum(found.kinds.values())
+    assert {one.unit for one in found.estimate} == {
+        "completions",
+        "steps",
+        "answers",
+        "hours",
+        "GB",
+    }
+    assert all(one.value >= 0 and one.rests_on for one in found.estimate)
+    if study.scale is None:
+        # Out-of-domain facts of the train split are of no use, and are not probed.
+        assert found.estimate[0].rests_on.startswith("13 facts")
+
+
+@pytest.mark.parametrize("name", [name for name in READY if name.startswith("paper/")])
+def test_the_papers_studies(name: str) -> None:
+    study = load_study(STUDIES / name)
+    assert study.levels == (0, 1, 2, 3, 4)
+    assert study.sizes == (60, 120, 240, 480, 960, 1920, "all")
+    assert study.seeds == 5
+    assert study.shares == (1, 3, 5, 10, 20, 40, 60)
+    assert (study.probe, study.tune, study.score) == (
+        ProbeSettings(),
+        TuneSettings(),
+        ScoreSettings(),
+    )
+    assert {"relative", "random", "interpolation"} <= set(study.methods)
+    assert sum(study.estimate.level_sizes or ()) == 75_944
+    assert len([name for name in READY if name.startswith("paper/")]) == 5
+
+
+@pytest.mark.parametrize("name", ["demo", "demo-quick"])
+def test_the_demo_runs_its_ready_file(name: str) -> None:
+    packaged = Path(sftlens.study.__file__).with_name(f"{name}.yaml")
+    assert packaged.read_bytes() == (STUDIES / f"{name}.yaml").read_bytes()
+    assert demo_settings(quick=name == "demo-quick") == load_study(packaged)
+
+
+def test_a_plan_counts(tmp_path: Path) -> None:
+    """By hand: 9 training facts of one level in steps of 4, twice; 3 scored facts."""
+    rows = [f"P19,A{n},Where was A{n} born?,X,train,in" for n in range(45)]
+    rows += [f"P19,B{n},Where was B{n} born?,X,test,in" for n in range(3)]
+    header = "topic,subject,question,answers,split,domain"
+    (tmp_path / "facts.csv").write_text("\n".join([header, *rows]))
+    study = StudyFile.model_validate(
+        {
+            "base": "org/absent",
+            "facts": str(tmp_path / "facts.csv"),
+            "levels": [0],
+            "sizes": [4, "all"],
+            "seeds": 2,
+            "shares": [10, 20],
+            "methods": ["relative", "random"],
+            "probe": {"num_templates": 3, "num_samples": 2},
+            "tune": {"batch_size": 4},
+        }
+    )
+    found = plan_study(study)
+    values = [
+        one.value for one in found.estimate if one.unit in ("completions", "steps", "answers")
+    ]
+    assert values == [48 * 6, 2 * 1 + 2 * 3, 4 * 3, 3 * 2 * 2 * 2]
+    assert "org/absent is not here" in found.notes[0]
+    assert "device hours in all" not in {one.what for one in found.estimate}
+    stated = study.model_copy(
+        update={"estimate": study.estimate.model_copy(update={"num_parameters": 10**12})}
+    )
+    assert any("fine-tuning does not fit" in note for note in plan_study(stated).notes)
+
+
+GOOD: dict[str, Any] = {"base": "org/model", "facts": "facts.csv"}
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("base: [", "is no YAML"),
+        ("- base", "holds no keys"),
+        ("", "holds no keys"),
+        ("base: a\nbase: b\n", "line 2: base is given twice"),
+        ("base: a\n", "facts: goes with base:"),
+        ("facts: a\n", "give either base:"),
+        ("base: a\nfacts: b\nscale: {}\n", "give either base:"),
+        ("scale: {}\nfacts: b\n", "scale: brings its own"),
+    ],
+)
+def test_files_that_are_refused(tmp_path: Path, text: str, told: str) -> None:
+    path = tmp_path / "study.yaml"
+    path.write_text(text)
+    with pytest.raises(UserError) as refused:
+        load_study(path)
+    assert str(path) in str(refused.value)
+    assert told in str(refused.value)
+    assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "told"),
+    [
+        ("sise", [60], "sise: is no key here; known: base, scale"),
+        ("tune", {"learning_rte": 1}, "tune.learning_rte: is no key here; known: learning_rate"),
+        ("scale", {"world": {"x": 1}}, "scale.world.x: is no key here; known: num_facts_in"),
+        ("estimate", {"rates": {"x": 1}}, "estimate.rates"),
+        ("sizes", [60, 0], "sizes.1: 0 is refused, write a number of facts from 1 on, or all"),
+        ("sizes", [60, True], "sizes.1: True is refused"),
+        ("sizes", [60, 60], "60 is given twice"),
+        ("sizes", [], "sizes: [] is refused"),
+        ("levels", [5], "levels.0: 5 is refused"),
+        ("levels", [], "levels: is empty"),
+        ("seeds", 0, "seeds: 0 is refused"),
+        ("shares", [101], "share 101"),
+        ("shares", [], "no share given"),
+        ("methods", ["magic"], "'magic' is unknown; choose from relative"),
+        ("methods", ["dg-hard"], "takes no share"),
+        ("methods", ["dare-bottom"], "order 'bottom' has no effect"),
+        ("strategies", ["lora"], "strategies.0: 'lora' is refused"),
+        ("restored_sizes", [7], "restored_sizes: 7 is none of the sizes"),
+        ("tune", {"seed": 1}, "write seeds: instead"),
+        ("probe", {"num_samples": "\u202e\n{x}"}, "probe.num_samples: "),
+    ],
+)
+def test_values_that_are_refused(tmp_path: Path, key: str, value: object, told: str) -> None:
+    path = tmp_path / "study.yaml"
+    path.write_text(json.dumps({**GOOD, key: value}))  # JSON is YAML
+    with pytest.raises(UserError) as refused:
+        load_study(path)
+    assert str(path) in str(refused.value)
+    assert told in str(refused.value)
+    assert "\n" not in str(refused.value)
+
+
+def test_a_file_that_is_absent(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="does not exist"):
+        load_study(tmp_path / "absent.yaml")
+    with pytest.raises(UserError, match="is a folder"):
+        load_study(tmp_path)
