@@ -10,6 +10,8 @@ import polars as pl
 import pytest
 from calls import Call
 
+from sftlens.report._answers import Answers
+from sftlens.report._tables import load_tables
 from sftlens.study import Job
 from tiny_world import PROBE
 
@@ -99,6 +101,8 @@ def test_a_study_runs_fails_and_goes_on(
     monkeypatch.setattr(_work, "do_job", lambda job, *_: done.append(job))
     assert sftlens("study", "run", study_file, "--json").json == found
     assert done == []
+    # All facts of the level are more than eight: the report still tells of the restored run.
+    assert Answers(load_tables(out)).largest(0).size == 8
     assert sftlens("report", out, "--json").json == {"out": str(out / "index.html")}
 
 

@@ -84,8 +84,12 @@ class Answers:
         return sorted({c.size for c in self.rows if c.level == level and c.method == TUNED})
 
     def largest(self, level: int) -> Cell:
-        """The tuned cell of the largest size of this training level."""
-        return Cell(level, self.sizes(level)[-1])
+        """The tuned cell of the largest size of this training level; of the largest that was
+        restored, where some were.
+        """
+        sizes = self.sizes(level)
+        restored = {c.size for c in self.rows if c.level == level and c.method != TUNED}
+        return Cell(level, max(restored.intersection(sizes), default=sizes[-1]))
 
     def distinct_sizes(self, level: int) -> list[int]:
         """The sizes without those that gave the same true number of training facts as a larger."""
@@ -102,7 +106,7 @@ class Answers:
 
     def shares(self, level: int, method: str) -> list[float]:
         """The shares (percent) scored of one method at the largest size of a training level."""
-        size = self.sizes(level)[-1]
+        size = self.largest(level).size
         return sorted(
             cell.share
             for cell in self.rows

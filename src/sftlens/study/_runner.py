@@ -24,6 +24,8 @@ from sftlens.study._store import Store
 FIRST_KINDS: tuple[Kind, ...] = ("world", "base", "facts", "probe", "outlook")
 """What everything else waits for; these show bars of their own."""
 
+_PATIENCE = 10  # seconds for an idle worker to end by itself
+
 
 class Finished(NamedTuple):
     """A job that a runner is done with; ``failure`` tells why it left no result."""
@@ -281,9 +283,11 @@ class _Worker:
         return signal.Signals(-code).name if code < 0 else f"exit code {code}"
 
     def stop(self) -> None:
+        self.connection.close()  # an idle worker ends with it
+        if self.job is None:
+            self._process.join(_PATIENCE)
         self._process.terminate()
         self._process.join()
-        self.connection.close()
 
 
 def _serve(connection: Connection, folder: Path, log: Path, device: str | None) -> None:

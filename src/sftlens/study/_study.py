@@ -78,12 +78,10 @@ def run_study(
     store = Store(folder / JOBS)
     store.folder.mkdir(parents=True, exist_ok=True)
     try:
-        with (
-            FileLock(store.folder / _LOCK, timeout=0),
-            ProcessRunner(store, num_workers) as runner,
-        ):
+        with FileLock(store.folder / _LOCK, timeout=0):
             plan = make_plan(study, sources)
-            outcome = run_jobs(plan, store, runner)
+            with ProcessRunner(store, num_workers) as runner:
+                outcome = run_jobs(plan, store, runner)
             return _told(study, plan, store, outcome, folder)
     except Timeout:
         raise UserError(f"{folder}: another run is at work here; wait for its end") from None
@@ -144,6 +142,7 @@ def write_study(
     facts = plan.jobs["facts"]
     result = {
         "base": _base_identity(plan, store),
+        "facts": facts.settings.get("facts"),
         "num_facts": store.result(facts)["num_facts"] if store.has(facts) else None,
         "levels": collected.levels,
         "num_runs": collected.num_runs,
