@@ -15,23 +15,34 @@ from sftlens.weights._restoration import (
     matched_interpolation,
 )
 from sftlens.weights._restore import (
+    Measured,
     Preview,
     RestoredOutput,
+    measure_restorations,
     preview_restoration,
     restore_checkpoints,
 )
 from sftlens.weights._run import run_diff, run_preview, run_restore
+from sftlens.weights._same_norm import (
+    NORM_TOLERANCE,
+    MatchedNorm,
+    match_removed_norm,
+    require_matchable,
+)
 from sftlens.weights._selection import Selection, select
 from sftlens.weights._shares import share_label
 from sftlens.weights._sweep import Sweep
 
 __all__ = [
+    "NORM_TOLERANCE",
     "PAPER_SHARES",
     "REGIONS",
     "CheckpointPair",
     "Diff",
     "Engine",
     "Interpolation",
+    "MatchedNorm",
+    "Measured",
     "Method",
     "Order",
     "PairTensor",
@@ -49,12 +60,15 @@ __all__ = [
     "diff",
     "interpolate",
     "match_norm",
+    "match_removed_norm",
     "matched_interpolation",
+    "measure_restorations",
     "open_pair",
     "plan",
     "preview_restoration",
     "region_name",
     "relative_change",
+    "require_matchable",
     "restore",
     "restore_checkpoints",
     "run_diff",

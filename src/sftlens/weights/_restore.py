@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sftlens.checkpoints import model_name
 from sftlens.errors import UserError
@@ -62,6 +62,13 @@ class RestoredOutput:
         return {**asdict(self), "path": None if self.path is None else str(self.path)}
 
 
+class Measured(NamedTuple):
+    """A restoration that was asked for, and what it takes back; ``output`` has no path."""
+
+    planned: Planned
+    output: RestoredOutput
+
+
 @dataclass(frozen=True, kw_only=True)
 class Preview:
     """What a restoration would do; made by :func:`preview_restoration`."""
@@ -74,6 +81,37 @@ class Preview:
     """What the models would take on disk."""
     free_bytes: int
     """What the disk has free."""
+
+
+def measure_restorations(
+    pair: CheckpointPair,
+    request: Request,
+    *,
+    engine: Engine | None = None,
+    advance: Advance = silent,
+) -> list[Measured]:
+    """One restoration a share, and what each takes back, as :func:`restore_checkpoints` tells it.
+
+    Args:
+        pair: the aligned checkpoints.
+        request: what to do.
+        engine: what the passes run on, by default the fastest there is.
+        advance: as for :func:`preview_restoration`.
+
+    Raises:
+        UserError: as :func:`select`.
+    """
+    request = request.checked()
+    engine = engine or best_engine(pair.num_parameters(request.region))
+    planned = plan(pair, request, engine=engine, advance=advance)
+    if request.is_counted:
+        sums: list[Taken | None] = [None for _ in planned]
+    else:
+        sums = _repair(pair, request, planned, [], engine, advance)
+    return [
+        Measured(one, _output(pair, request, one, found))
+        for one, found in zip(planned, sums, strict=True)
+    ]
 
 
 def preview_restoration(
@@ -99,18 +137,13 @@ def preview_restoration(
         UserError: as :func:`select`.
     """
     request = request.checked()
-    engine = engine or best_engine(pair.num_parameters(request.region))
-    planned = plan(pair, request, engine=engine, advance=advance)
-    ways = [p.restoration for p in planned]
+    measured = measure_restorations(pair, request, engine=engine, advance=advance)
+    ways = [one.planned.restoration for one in measured]
     selections = [way.selection for way in ways if isinstance(way, Restored)]
-    if request.is_counted:
-        sums: list[Taken | None] = [None for _ in planned]
-    else:
-        sums = _repair(pair, request, planned, [], engine, advance)
     return Preview(
-        outputs=[_output(pair, request, p, found) for p, found in zip(planned, sums, strict=True)],
+        outputs=[one.output for one in measured],
         tensors=tensor_table(pair.region(request.region), selections) if selections else None,
-        num_bytes=needed_bytes(pair, len(planned)),
+        num_bytes=needed_bytes(pair, len(measured)),
         free_bytes=free_bytes(out),
     )
 
