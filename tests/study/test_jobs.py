@@ -12,9 +12,10 @@ import polars as pl
 import pytest
 
 from sftlens.divergence import DIVERGENCE_SCHEMA
-from sftlens.facts import Fact, facts_table, read_facts
+from sftlens.facts import Fact, facts_from_table, facts_table, read_facts
 from sftlens.generation import TransformersGenerator, load_model
 from sftlens.mastery import COMPLETIONS_SCHEMA, MASTERY_SCHEMA, Mastery
+from sftlens.report.inference import CLAIMS_SCHEMA, paper_claims, read_study
 from sftlens.scoring import SCORES_SCHEMA, score
 from sftlens.study import (
     InlineRunner,
@@ -28,16 +29,22 @@ from sftlens.study import (
 )
 from sftlens.study._collect import write_tables
 from sftlens.study._study import do_here, find_sources, write_study
-from sftlens.study._tasks import is_scored
-from sftlens.study._work import TRAINING_FACTS
+from sftlens.study._tasks import TRAINING_FACTS, is_scored
 from sftlens.tuning import TuneSettings
-from sftlens.weights import Request, diff, open_pair, restore_checkpoints
+from sftlens.weights import (
+    NORM_TOLERANCE,
+    Request,
+    diff,
+    open_pair,
+    restore_checkpoints,
+)
 from tiny_world import PROBE
 
 RUNS = [
     f"level{level}-size{size}-seed{seed}" for size in (4, 8) for level in (0, 4) for seed in (0, 1)
 ]
 LARGEST = RUNS[4:]
+METHODS = ("relative", "random", "interpolation", "absolute-matched", "dg-hard")
 
 
 class StudyRun(NamedTuple):
@@ -73,6 +80,7 @@ def study(
         sizes=(4, 8),
         seeds=2,
         shares=(10, 40),
+        methods=METHODS,
         probe=PROBE,
         tune=TuneSettings(learning_rate=1e-3, batch_size=4),
         keep_models="all",
@@ -120,10 +128,26 @@ def test_the_columns(tables: dict[str, pl.DataFrame]) -> None:
     assert tables["restorations"].schema == {
         **run,
         **restored,
+        "strength": pl.Float64(),
         **dict.fromkeys(["num_parameters", "num_restored", "num_restored_changed"], pl.Int64()),
         "norm_removed": pl.Float64(),
         "alpha": pl.Float64(),
     }
+    assert tables["base_scores"].schema == SCORES_SCHEMA
+    assert tables["training_scores"].schema == {**run, **restored, **SCORES_SCHEMA}
+    assert tables["noise"].schema == {
+        **run,
+        "fact_id": pl.String(),
+        "correct": pl.Boolean(),
+        "again": pl.Boolean(),
+    }
+    assert tables["layer_scores"].schema == {
+        **run,
+        "first_layer": pl.Int32(),
+        "last_layer": pl.Int32(),
+        **SCORES_SCHEMA,
+    }
+    assert tables["claims"].schema == CLAIMS_SCHEMA
     assert tables["tensors"].columns == [
         *("run", "name", "layer", "module", "region", "num_parameters", "num_changed"),
         *("sum_relative", "sum_absolute", "num_restored_10", "num_restored_40"),
@@ -146,8 +170,8 @@ def test_every_run_is_in_every_table(
     keys = [
         (run, method, share)
         for run in LARGEST
-        for method in ("relative", "random", "interpolation")
-        for share in (10.0, 40.0)
+        for method in METHODS
+        for share in ((10.0, 40.0) if method != "dg-hard" else (None,))
     ]
     assert tables["restorations"].select("run", "method", "share").rows() == keys
     restored = tables["scores"].filter(pl.col("method") != "tuned")
@@ -197,22 +221,103 @@ def test_the_tables_are_those_of_the_rooms(
         return score(generator, scored_facts, levels)["answer"].to_list()
 
     assert says(folder) == told.filter(method="tuned")["answer"].to_list()
-    for method in ("relative", "random", "interpolation"):
-        request = Request(method=method, shares=(10, 40), seed=1)
-        pair = open_pair(base, folder)
+    pair = open_pair(base, folder)
+    for name_of, rows in numbers.group_by("method"):
+        method = str(name_of[0])
+        strengths = tuple(rows["strength"].drop_nulls())
+        plain = method.removesuffix("-matched")
+        request = Request(method=plain, shares=strengths, seed=1)  # type: ignore[arg-type]
         outputs = restore_checkpoints(pair, request, tmp_path / method)
-        for output in outputs:
-            rows = told.filter(method=method, share=output.share)
-            assert says(output.path) == rows["answer"].to_list()
-            row = numbers.filter(method=method, share=output.share).row(0, named=True)
-            assert row["num_restored"] == output.num_restored
-            # The one is that of the selection to match, the other what rounding made of it.
-            assert row["norm_removed"] == pytest.approx(output.norm_removed, rel=1e-5)
-            assert row["alpha"] == output.alpha
-    found = diff(open_pair(base, folder), shares=[10, 40])
+        for output, row in zip(outputs, rows.iter_rows(named=True), strict=True):
+            of = told.filter(pl.col("share").eq_missing(row["share"]), method=method)
+            assert says(output.path) == of["answer"].to_list()
+            for column in ("num_restored", "num_restored_changed", "norm_removed", "alpha"):
+                assert row[column] == getattr(output, column), (method, column)
+    found = diff(pair, shares=[10, 40])
     assert tables["tensors"].filter(run=name).drop("run").equals(found.tensors)
     held = tables["concentration"].filter(run=name, ranking="relative")["held"].to_list()
     assert held == list(found.concentration["relative"].values())
+
+
+def test_methods_at_the_same_norm(tables: dict[str, pl.DataFrame]) -> None:
+    norms = tables["restorations"].select("run", "method", "share", "strength", "norm_removed")
+    both = norms.filter(method="relative").join(
+        norms.filter(method="absolute-matched"), on=["run", "share"]
+    )
+    assert len(both) == 2 * len(LARGEST)
+    missed = (both["norm_removed_right"] / both["norm_removed"] - 1).abs()
+    assert missed.max() <= NORM_TOLERANCE  # type: ignore[operator]
+    assert both["strength"].equals(both["share"].alias("strength"))
+    assert (both["strength_right"] <= both["share"]).all()
+
+
+def test_training_facts_are_asked_before_and_after(
+    run: StudyRun, tables: dict[str, pl.DataFrame]
+) -> None:
+    asked = tables["training_scores"]
+    for name in LARGEST:
+        trained = pl.read_parquet(run.store.path(run.plan.jobs[f"tune {name}"]) / TRAINING_FACTS)
+        own = asked.filter(run=name)
+        by_way = own.group_by("method", "share", maintain_order=True)
+        ways = [("tuned", None), *tables["restorations"].filter(run=name)["method", "share"].rows()]
+        assert [key for key, _ in by_way] == ways
+        assert all(rows["fact_id"].equals(trained["fact_id"]) for _, rows in by_way)
+        model, tokenizer, _ = load_model(run.tuned(name))
+        facts = facts_from_table(trained)
+        found = score(TransformersGenerator(model, tokenizer), facts, {})
+        before = own.filter(method="tuned")
+        assert found["answer"].equals(before["answer"])
+        assert before["level"].unique().to_list() == [int(name[len("level")])]
+    assert set(asked["run"]) == set(LARGEST)
+
+
+def test_the_base_is_asked_the_same(
+    base: Path, scored_facts: list[Fact], tables: dict[str, pl.DataFrame]
+) -> None:
+    model, tokenizer, _ = load_model(base)
+    levels = dict(tables["mastery"].select("fact_id", "level").iter_rows())
+    expected = score(TransformersGenerator(model, tokenizer), scored_facts, levels)
+    assert tables["base_scores"].equals(expected)
+
+
+def test_the_first_training_sets_are_asked_again(
+    run: StudyRun, tables: dict[str, pl.DataFrame]
+) -> None:
+    noise = tables["noise"]
+    assert list(dict.fromkeys(noise["run"])) == [name for name in LARGEST if name.endswith("0")]
+    tuned = tables["scores"].filter(method="tuned")
+    both = noise.join(tuned, on=["run", "fact_id"], maintain_order="left")
+    assert len(both) == len(noise)
+    assert both["correct"].equals(both["correct_right"].alias("correct"))
+    for job in run.plan.of_kind("noise"):
+        rows = noise.filter(run=job.settings["run"])
+        flips = int((rows["correct"] != rows["again"]).sum())
+        assert run.store.result(job) == {"num_flips": flips}
+
+
+def test_whole_layers_are_given_back(
+    base: Path, run: StudyRun, scored_facts: list[Fact], tables: dict[str, pl.DataFrame]
+) -> None:
+    """The scale model of the tests has two layers, so there are two groups of the eight."""
+    name = LARGEST[0]
+    own = tables["layer_scores"].filter(run=name)
+    groups = own.group_by("first_layer", "last_layer", maintain_order=True)
+    assert [key for key, _ in groups] == [(0, 0), (1, 1)]
+    original, (model, tokenizer, _) = load_model(base).model, load_model(run.tuned(name))
+    kept = original.state_dict()
+    replaced = {
+        tensor: kept[tensor] if ".layers.1." in tensor and "norm" not in tensor else value
+        for tensor, value in model.state_dict().items()
+    }
+    model.load_state_dict(replaced)
+    found = score(TransformersGenerator(model, tokenizer), scored_facts, {})
+    assert found["answer"].equals(own.filter(first_layer=1)["answer"])
+    assert set(tables["layer_scores"]["run"]) == set(LARGEST)
+
+
+def test_the_claims_are_those_of_the_tables(run: StudyRun, tables: dict[str, pl.DataFrame]) -> None:
+    assert tables["claims"].equals(paper_claims(read_study(run.folder)))
+    assert "failures" not in tables
 
 
 def test_workers_change_nothing(

@@ -72,7 +72,7 @@ class Answers:
     @cached_property
     def cells(self) -> list[Cell]:
         """Every cell with a score, tuned ones first."""
-        return sorted(self.rows, key=lambda c: (c.share is not None, *c[:3], c.share or 0.0))
+        return sorted(self.rows, key=lambda c: (c.method != TUNED, *c[:3], c.share or 0.0))
 
     @cached_property
     def levels_trained(self) -> list[int]:

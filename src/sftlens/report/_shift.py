@@ -157,8 +157,11 @@ def measure_concentration(tables: Tables) -> Concentration:
 
 
 def norm_removed(tables: Tables) -> dict[tuple[str, float], Held]:
-    """The fraction of the update's squared norm that a method takes out, by method and share."""
-    rows = tables.restorations.filter(pl.col("norm_removed").is_not_null())
+    """The fraction of the update's squared norm that a method takes out, by method and share.
+
+    A method that takes no share is left out.
+    """
+    rows = tables.restorations.drop_nulls(["norm_removed", "share"])
     return {
         (method, share): Held(mean, low, high, count)
         for method, share, mean, low, high, count in rows.group_by("method", "share")

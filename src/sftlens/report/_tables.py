@@ -74,7 +74,7 @@ _SCHEMAS: Mapping[str, Mapping[str, Any]] = {
     "restorations": {
         "run": pl.String,
         "method": pl.String,
-        "share": pl.Float64,
+        "share?": pl.Float64,
         "num_parameters?": pl.Int64,
         "num_restored?": pl.Int64,
         "num_restored_changed?": pl.Int64,

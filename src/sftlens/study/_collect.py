@@ -13,11 +13,18 @@ from sftlens.mastery import COMPLETIONS_SCHEMA, MASTERY_SCHEMA
 from sftlens.outputs import new_file
 from sftlens.scoring import SCORES_SCHEMA
 from sftlens.study._file import ALL, Run
+from sftlens.study._layers import LAYER_SCORES
 from sftlens.study._plan import Kind, Plan
-from sftlens.study._restoring import RESTORATIONS, RESTORATIONS_SCHEMA, RESTORED_SCORES
+from sftlens.study._references import BASE_SCORES, NOISE
+from sftlens.study._restoring import (
+    RESTORATIONS,
+    RESTORATIONS_SCHEMA,
+    RESTORED_SCORES,
+    TRAINING_SCORES,
+)
 from sftlens.study._store import Store
-from sftlens.study._tasks import FACTS, MASTERY
-from sftlens.study._work import CONCENTRATION, CONCENTRATION_SCHEMA, DIVERGENCE, SCORES, TENSORS
+from sftlens.study._tasks import FACTS, MASTERY, SCORES
+from sftlens.study._work import CONCENTRATION, CONCENTRATION_SCHEMA, DIVERGENCE, TENSORS
 from sftlens.world import EXPOSURES
 
 RUNS_SCHEMA = {
@@ -56,8 +63,9 @@ def write_tables(plan: Plan, store: Store, folder: Path) -> Collected:
     """Write the tables of the jobs that are done, each whole or not at all.
 
     ``facts``, ``mastery``, ``completions``, ``runs``, ``scores``, ``divergence``,
-    ``concentration``, ``tensors`` and ``restorations``; of a scale model ``exposures``; of runs on
-    mixed levels ``mixed_runs`` and ``mixed_scores``, which have no level to stand under.
+    ``concentration``, ``tensors``, ``restorations``, ``base_scores``, ``noise``,
+    ``training_scores`` and ``layer_scores``; of a scale model ``exposures``; of runs on mixed
+    levels ``mixed_runs`` and ``mixed_scores``, which have no level to stand under.
 
     Args:
         plan: the jobs.
@@ -93,6 +101,12 @@ def write_tables(plan: Plan, store: Store, folder: Path) -> Collected:
     _gather(folder, "tensors", files("change", TENSORS))
     restored = files("restore", RESTORATIONS)
     _gather(folder, "restorations", restored, RESTORATIONS_SCHEMA)
+    base = plan.jobs["base-score"]
+    asked = [store.path(base) / BASE_SCORES] if base.name in done - idle else []
+    _gather(folder, "base_scores", asked)
+    _gather(folder, "noise", files("noise", NOISE))
+    _gather(folder, "training_scores", files("restore", TRAINING_SCORES))
+    _gather(folder, "layer_scores", files("layers", LAYER_SCORES))
     if any(run.level is None for run in plan.runs.values()):
         _write(folder, MIXED_RUNS, _runs_table(mixed, results))
         of_mixed = files("score", SCORES, mixed=True)
@@ -158,11 +172,13 @@ def _gather(
     files: Iterable[Path],
     schema: Mapping[str, object] | None = None,
 ) -> None:
-    """Put tables one below the other; without any, an empty one of this schema."""
+    """Put tables one below the other; without any, an empty one of this schema, or none."""
     scans = [pl.scan_parquet(path, glob=False) for path in files]
     if not scans:
         if schema is not None:
             _write(folder, name, pl.DataFrame(schema=dict(schema)))  # type: ignore[arg-type]
+        else:
+            (folder / f"{name}.parquet").unlink(missing_ok=True)
         return
     with new_file(folder / f"{name}.parquet") as path:
         pl.concat(scans).sink_parquet(path)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal, NamedTuple, TypeVar, cast, get_args
+from typing import Annotated, Any, Final, Literal, NamedTuple, TypeVar, get_args
 
 import yaml
 from pydantic import (
@@ -19,14 +19,14 @@ from pydantic import (
 from sftlens.errors import UserError
 from sftlens.mastery import NUM_LEVELS, ProbeSettings
 from sftlens.scoring import ScoreSettings
+from sftlens.study._methods import named_method
 from sftlens.study._rates import Device, Rates
 from sftlens.tuning import TuneSettings
-from sftlens.weights import PAPER_SHARES, Method, Request
+from sftlens.weights import PAPER_SHARES, Request
 from sftlens.world import PretrainSettings, WorldSettings
 
 ALL: Final = "all"
 Strategy = Literal["by-level", "mixed"]
-_BOTTOM = "-bottom"
 Settings = TypeVar("Settings", bound=BaseModel)
 
 
@@ -95,7 +95,14 @@ class StudyFile(BaseModel):
     )
     methods: tuple[str, ...] = Field(
         ("relative", "random", "interpolation"),
-        description="methods of `sftlens restore`; -bottom after a ranking is its other end",
+        description="methods of `sftlens restore`; -bottom after a ranking is its other end, and "
+        "-matched after a method its strength that removes as much norm as relative",
+    )
+    layer_groups: int = Field(
+        8,
+        ge=0,
+        description="groups of consecutive layers that are given back whole, one at a time; at "
+        "most one for each layer, and 0 leaves it out",
     )
     restored_sizes: tuple[Size, ...] | None = Field(
         None, description="sizes whose models are restored; without it the largest"
@@ -125,7 +132,7 @@ class StudyFile(BaseModel):
     @classmethod
     def _known_methods(cls, methods: tuple[str, ...]) -> tuple[str, ...]:
         for method in methods:
-            restoration_request(method, (1.0,)).checked()
+            named_method(method)
         return methods
 
     @field_validator("tune")
@@ -185,20 +192,6 @@ def training_runs(study: StudyFile) -> list[Run]:
         for level in levels
         for seed in range(study.seeds)
     ]
-
-
-def restoration_request(method: str, shares: tuple[float, ...], seed: int = 0) -> Request:
-    """The restoration that a name of a study file stands for.
-
-    Raises:
-        UserError: when there is no such method, or it takes no share.
-    """
-    name = method.removesuffix(_BOTTOM)
-    if name not in get_args(Method):
-        known = ", ".join(name for name in get_args(Method) if name != "dg-hard")
-        raise UserError(f"{method!r} is unknown; choose from {known}, or a ranking with {_BOTTOM}")
-    order: Literal["top", "bottom"] = "bottom" if method.endswith(_BOTTOM) else "top"
-    return Request(cast(Method, name), shares, order=order, seed=seed)
 
 
 def load_study(path: Path) -> StudyFile:

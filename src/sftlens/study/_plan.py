@@ -21,8 +21,15 @@ Kind = Literal[
     "divergence",
     "change",
     "restore",
+    "base-score",
+    "noise",
+    "layers",
 ]
-_FORMAT = 1  # of the jobs' results; a new number makes all of them anew
+_FORMATS: Mapping[Kind, int] = {"restore": 2}
+"""Of the jobs' results, 1 where nothing else is said; a new number makes them anew."""
+
+NOISE_BATCH_TOKENS = 1024
+"""Tokens of a batch when a model is asked again: a small part of what it takes otherwise."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,7 +92,7 @@ class Plan:
         """Add a job; gives its name."""
         name = kind if run is None else f"{kind} {run.name}"
         keys = {role: self.jobs[needed].key for role, needed in inputs.items()}
-        told = {"format": _FORMAT, "kind": kind, "settings": settings, "inputs": keys}
+        told = {"format": _FORMATS.get(kind, 1), "kind": kind, "settings": settings, "inputs": keys}
         self.jobs[name] = Job(
             kind=kind,
             name=name,
@@ -129,6 +136,7 @@ def make_plan(study: StudyFile, sources: Sources) -> Plan:
     graded = {"facts": facts, "probe": probe}
     outlook = plan.add("outlook", identity, {**graded, **base}, places=at)
     score = {"score": study.score.model_dump(mode="json")}
+    plan.add("base-score", {**identity, **score}, {**graded, **base}, places=at)
     for run in training_runs(study):
         tune = study.tune.model_copy(update={"seed": run.seed}).model_dump(mode="json")
         tuned = plan.add(
@@ -140,7 +148,8 @@ def make_plan(study: StudyFile, sources: Sources) -> Plan:
             keeps_model=_keeps_model(study, run),
         )
         plan.runs[tuned] = run
-        plan.add("score", {"run": run.name, **score}, {"tuned": tuned, **graded}, run=run)
+        asked = {"run": run.name, **score}
+        scored = plan.add("score", asked, {"tuned": tuned, **graded}, run=run)
         if run.level is None:
             continue
         plan.add(
@@ -153,6 +162,12 @@ def make_plan(study: StudyFile, sources: Sources) -> Plan:
             continue
         change = {"run": run.name, "shares": list(study.shares), **identity}
         plan.add("change", change, {"tuned": tuned, **base}, run=run, places=at)
+        if run.seed == 0:
+            again = {**asked, "max_batch_tokens": NOISE_BATCH_TOKENS}
+            plan.add("noise", again, {"tuned": tuned, "score": scored, **graded}, run=run)
+        if study.layer_groups:
+            layers = {**asked, "layer_groups": study.layer_groups, **identity}
+            plan.add("layers", layers, {"tuned": tuned, **graded, **base}, run=run, places=at)
         if study.methods:
             restore = {**change, **score, "methods": list(study.methods), "seed": run.seed}
             inputs = {"tuned": tuned, **graded, **base}

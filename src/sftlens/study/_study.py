@@ -16,6 +16,7 @@ from sftlens.outputs import require_free
 from sftlens.report import write_report
 from sftlens.study._collect import Collected, write_tables
 from sftlens.study._file import StudyFile
+from sftlens.study._judging import write_claims, write_failures
 from sftlens.study._plan import Plan, Sources, make_plan
 from sftlens.study._runner import InlineRunner, Outcome, ProcessRunner, run_jobs
 from sftlens.study._store import MODEL, Store
@@ -126,7 +127,8 @@ def find_sources(study: StudyFile) -> Sources:
 def write_study(
     study: StudyFile, plan: Plan, store: Store, folder: Path, outcome: Outcome | None = None
 ) -> Collected:
-    """Write the tables of a study and its manifest, which goes first and comes last.
+    """Write the tables of a study, the paper's claims as they tell them, what failed, and the
+    manifest, which goes first and comes last.
 
     Args:
         study: what it varied and measured.
@@ -137,6 +139,9 @@ def write_study(
     """
     (folder / MANIFEST).unlink(missing_ok=True)
     collected = write_tables(plan, store, folder)
+    write_failures(plan, outcome, folder)
+    if (note := write_claims(folder)) is not None:
+        collected.notes.append(note)
     for note in collected.notes:
         sys.stderr.write(f"{note}\n")
     facts = plan.jobs["facts"]

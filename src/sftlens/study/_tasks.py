@@ -18,6 +18,8 @@ from sftlens.study._store import MODEL
 FACTS = "facts.parquet"
 WORLD = "world"
 MASTERY = "mastery"
+SCORES = "scores.parquet"
+TRAINING_FACTS = "training_facts.parquet"
 
 
 class Task(NamedTuple):
@@ -54,6 +56,11 @@ class Task(NamedTuple):
         """All facts of the study."""
         return facts_from_table(pl.read_parquet(self.inputs["facts"] / FACTS, glob=False))
 
+    def training_facts(self) -> list[Fact]:
+        """The facts that the tuned model was trained on."""
+        table = pl.read_parquet(self.inputs["tuned"] / TRAINING_FACTS, glob=False)
+        return facts_from_table(table)
+
     def scored_facts(self) -> list[Fact]:
         """Test facts, and the in-domain validation facts that choices are made on."""
         return [fact for fact in self.facts() if is_scored(fact)]
@@ -81,6 +88,16 @@ def is_used(fact: Fact) -> bool:
 def known_by_content(folder: Path) -> dict[str, str]:
     """What identifies a model wherever it lies."""
     return {part: told for part, told in model_identity(folder).items() if part != "name"}
+
+
+def labelled(table: pl.DataFrame, run: str, method: str, share: float | None) -> pl.DataFrame:
+    """Scores with the run, the method and the share in front."""
+    return table.select(
+        pl.lit(run).alias("run"),
+        pl.lit(method).alias("method"),
+        pl.lit(share, dtype=pl.Float64).alias("share"),
+        pl.all(),
+    )
 
 
 def left_out(error: UserError) -> dict[str, Any]:

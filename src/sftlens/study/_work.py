@@ -16,19 +16,30 @@ from sftlens.facts import facts_table, read_facts
 from sftlens.generation import TransformersGenerator, load_model
 from sftlens.mastery import ProbeSettings, best_templates, run_probe
 from sftlens.scoring import ScoreSettings, score
+from sftlens.study._layers import restore_layers
 from sftlens.study._plan import Job, Kind
-from sftlens.study._restoring import labelled, restore
+from sftlens.study._references import score_again, score_base
+from sftlens.study._restoring import restore
 from sftlens.study._store import MODEL, Store
-from sftlens.study._tasks import FACTS, MASTERY, WORLD, Task, is_trained_on, is_used, left_out
+from sftlens.study._tasks import (
+    FACTS,
+    MASTERY,
+    SCORES,
+    TRAINING_FACTS,
+    WORLD,
+    Task,
+    is_trained_on,
+    is_used,
+    labelled,
+    left_out,
+)
 from sftlens.tuning import TuneSettings, choose_training_facts, fine_tune
 from sftlens.weights import diff, open_pair
 from sftlens.world import EXPOSURES, PretrainSettings, WorldSettings, pretrain, write_world
 
-SCORES = "scores.parquet"
 DIVERGENCE = "divergence.parquet"
 CONCENTRATION = "concentration.parquet"
 TENSORS = "tensors.parquet"
-TRAINING_FACTS = "training_facts.parquet"
 
 CONCENTRATION_SCHEMA = {
     "run": pl.String,
@@ -201,4 +212,7 @@ _WORK: dict[Kind, Callable[[Task], dict[str, Any]]] = {
     "divergence": _divergence,
     "change": _change,
     "restore": restore,
+    "base-score": score_base,
+    "noise": score_again,
+    "layers": restore_layers,
 }

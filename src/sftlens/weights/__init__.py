@@ -7,7 +7,7 @@ from sftlens.weights._keys import Order, Ranking
 from sftlens.weights._methods import interpolate, restore
 from sftlens.weights._pair import CheckpointPair, PairTensor, open_pair
 from sftlens.weights._plan import Method, Planned, Request, match_norm, plan
-from sftlens.weights._regions import REGIONS, Region, region_name
+from sftlens.weights._regions import REGIONS, LayerRange, Region, region_name
 from sftlens.weights._restoration import (
     Interpolation,
     Restoration,
@@ -41,6 +41,7 @@ __all__ = [
     "Diff",
     "Engine",
     "Interpolation",
+    "LayerRange",
     "MatchedNorm",
     "Measured",
     "Method",

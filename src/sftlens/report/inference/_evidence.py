@@ -11,7 +11,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from sftlens.errors import UserError
-from sftlens.report._answers import Answers, Cell, Mask, Row
+from sftlens.report._answers import TUNED, Answers, Cell, Mask, Row
 from sftlens.report._tables import Tables
 from sftlens.report.inference._crossed import Contrast
 
@@ -166,7 +166,7 @@ class Evidence:
         if self.study.scores.is_empty():
             raise NotMeasuredError("no scored fact has a mastery level")
         answers = Answers(self.study)
-        if not answers.domains or not any(cell.share is None for cell in answers.rows):
+        if not answers.domains or not any(cell.method == TUNED for cell in answers.rows):
             raise NotMeasuredError("no tuned model was scored on test facts")
         return answers
 

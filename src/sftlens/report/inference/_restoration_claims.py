@@ -17,7 +17,7 @@ CONTROLS = {
     "random": "as many entries at random",
     "absolute": "the entries of the largest absolute change",
     "small-base": "the entries whose base value is smallest",
-    "bottom": "the entries of the smallest relative change",
+    "relative-bottom": "the entries of the smallest relative change",
     "interpolation": "plain interpolation that removes the same norm",
 }
 MARGIN = 0.02  # of accuracy: a loss below it counts for none
@@ -60,7 +60,7 @@ def restoration_claims() -> list[Claim]:
     ]
     claims += [
         Claim(
-            name=f"over-{control}-{domain}",
+            name=f"over-{control.removeprefix('relative-')}-{domain}",
             source="parameter finding 2",
             sentence=f"It does so better than {text}.",
             paper="implied; no control given",
@@ -73,7 +73,7 @@ def restoration_claims() -> list[Claim]:
     ]
     claims += [
         Claim(
-            name=f"over-best-{control}",
+            name=f"over-best-{control.removeprefix('relative-')}",
             source="parameter finding 2",
             sentence=f"It does so better than {text.replace('the same', 'any')}, "
             "each at its own best strength.",
