@@ -15,6 +15,7 @@ from studies import Study
 from sftlens.errors import UserError
 from sftlens.report import write_report
 from sftlens.report._page import script_json
+from sftlens.report.inference import paper_claims, read_study
 
 Make = Callable[[Study], Path]
 HOSTILE = "<script>alert(1)</script>"
@@ -82,7 +83,14 @@ def test_without_exposures_divergence_and_restorations(study_folder: Make) -> No
     assert "no-exposure" in page.texts
     assert "no-divergence" in page.texts
     assert "no-restoration" in page.texts
-    for name in ("size", "rise", "correlation", "restoration", "collapse", "over-random"):
+    for name in (
+        "size-in",
+        "kl-rises",
+        "kl-accuracy",
+        "restoration-in",
+        "collapse",
+        "over-random-in",
+    ):
         assert page.claim(name)[0] == "not measured"
     for name in ("size", "divergence", "restoration", "controls"):
         assert "not measured" in page.texts[f"answer-{name}"]
@@ -142,7 +150,7 @@ def test_one_domain_alone(study_folder: Make) -> None:
     page = Page(write_report(run))
     assert "heat-in" not in page.tables
     assert "in-domain" not in page.texts["answers"]
-    assert page.claim("restoration")[0] == "holds"
+    assert page.claim("restoration-out")[0] == "holds"
 
 
 def test_a_number_that_is_no_number_is_not_measured(study_folder: Make) -> None:
@@ -154,7 +162,7 @@ def test_a_number_that_is_no_number_is_not_measured(study_folder: Make) -> None:
     page = Page(write_report(run))
     assert all(row[2] == "not measured" for row in page.rows("concentration"))
     assert "Without its null" in page.texts["answer-concentration"]
-    assert page.claim("concentration")[0] == "undecided"
+    assert page.claim("concentration-over-null")[0] == "not measured"
 
 
 def test_a_study_without_scored_test_facts_is_told(study_folder: Make) -> None:
@@ -163,3 +171,25 @@ def test_a_study_without_scored_test_facts_is_told(study_folder: Make) -> None:
     facts.with_columns(split=pl.lit("train")).write_parquet(run / "facts.parquet")
     with pytest.raises(UserError, match="no tuned model was scored on test facts"):
         write_report(run)
+
+
+def test_failed_jobs_are_shown_as_text(study_folder: Make) -> None:
+    run = study_folder(Study(restored=False))
+    assert "failures" not in Page(write_report(run)).texts
+    rows = {"job": ["a"], "kind": ["tune"], "run": [None], "reason": [HOSTILE]}
+    schema = dict.fromkeys(rows, pl.String)
+    pl.DataFrame(rows, schema=schema).write_parquet(run / "failures.parquet")
+    page = Page(write_report(run))
+    assert page.rows("failures") == [["a", "tune", "none", HOSTILE]]
+    assert "<script>alert" not in page.source
+
+
+def test_the_claims_are_those_of_the_table(study_folder: Make) -> None:
+    run = study_folder(Study(restored=False))
+    table = paper_claims(read_study(run))
+    page = Page(write_report(run))
+    decisions = dict(table.select("claim", "decision").iter_rows())
+    assert {name: page.claim(name)[0] for name in decisions} == decisions
+    table.with_columns(decision=pl.lit("undecided")).write_parquet(run / "claims.parquet")
+    page = Page(write_report(run))
+    assert {page.claim(name)[0] for name in decisions} == {"undecided"}

@@ -55,7 +55,6 @@ class Restoration:
     controls_gain: dict[str, Effect]  # the control minus tuned, at the same share
     controls_best: dict[str, Strength]  # each control at its own best share
     over_best: dict[str, Effect]  # chosen minus the control at its own best share
-    strongest: Strength  # the largest share
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,22 +75,18 @@ class Effects:
     common_size: CommonSize | None
     best_level: int | None
     by_level: list[LevelEffect]  # the best level at the largest size against each other one
-    best_over_zero: LevelEffect | None  # the best level above 0 against level 0
-    middle_over_top: LevelEffect | None  # level 2 against level 4
     restorations: dict[int, Restoration]
     pooled_gain: Effect
     pooled_controls: dict[str, Effect]
     pooled_over_best: dict[str, Effect]
-    pooled_strongest: Effect
     recommendation: Recommendation | None
     restored_over_recommended: tuple[Cell, Effect] | None
 
 
 def compute_effects(answers: Answers) -> Effects:
-    """Every comparison that the report's answers and claims rest on."""
+    """Every comparison that the report's answers rest on."""
     levels = answers.levels_trained
     best_level = _best_level(answers, levels) if len(levels) > 1 else None
-    best_known = _best_level(answers, [level for level in levels if level > 0])
     restorations = {
         level: restoration
         for level in levels
@@ -113,12 +108,6 @@ def compute_effects(answers: Answers) -> Effects:
             for other in levels
             if best_level is not None and other != best_level
         ],
-        best_over_zero=(
-            _level_effect(answers, best_known, 0)
-            if best_known is not None and 0 in levels
-            else None
-        ),
-        middle_over_top=_level_effect(answers, 2, 4) if {2, 4} <= set(levels) else None,
         restorations=restorations,
         pooled_gain=_effect(answers, [(r.chosen.cell, r.tuned) for r in found]),
         pooled_controls={
@@ -138,7 +127,6 @@ def compute_effects(answers: Answers) -> Effects:
             )
             for name in controls
         },
-        pooled_strongest=_effect(answers, [(r.strongest.cell, r.tuned) for r in found]),
         recommendation=recommendation,
         restored_over_recommended=_restored_over(answers, recommendation, found),
     )
@@ -211,7 +199,6 @@ def _restoration(answers: Answers, level: int) -> Restoration | None:
         controls_gain={name: _effect(answers, [(cell, tuned)]) for name, cell in controls.items()},
         controls_best={name: strength(cell) for name, cell in bests.items()},
         over_best={name: _effect(answers, [(chosen, cell)]) for name, cell in bests.items()},
-        strongest=strength(strengths[RELATIVE][-1]),
     )
 
 

@@ -18,9 +18,9 @@ from sftlens.outputs import new_file
 from sftlens.report import _advice, _figures, _listings, _restored_figures
 from sftlens.report._answers import NUM_RESAMPLES, Answers
 from sftlens.report._charts import Figure
-from sftlens.report._claims import judge_claims
 from sftlens.report._effects import compute_effects
 from sftlens.report._findings import DOMAIN_NAMES, find_all, method_name
+from sftlens.report._judged import failed_jobs, judged_claims
 from sftlens.report._lost import count_exchanges, pick_examples
 from sftlens.report._mastery import exposure_effect, topic_levels
 from sftlens.report._shift import (
@@ -68,7 +68,7 @@ def write_report(run: Path) -> Path:
     """
     tables = load_tables(run)
     page = run / "index.html"
-    text = _render(_content(tables))
+    text = _render({**_content(tables), "claims": judged_claims(run), "failures": failed_jobs(run)})
     with new_file(page) as path:
         path.write_text(text, encoding="utf-8")
     return page
@@ -118,7 +118,6 @@ def _content(tables: Tables) -> dict[str, Any]:
         "tables": tables,
         "summary": _summary(tables, answers),
         "findings": find_all(answers, effects, divergence, concentration),
-        "claims": judge_claims(answers, effects, divergence, concentration),
         "how_sure": _advice.how_sure(answers),
         "what_to_do": _advice.what_to_do(answers, effects),
         "be_careful": _advice.be_careful(tables, answers, effects, concentration),

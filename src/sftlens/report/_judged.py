@@ -1,0 +1,113 @@
+"""The claims table and the failed jobs of a run folder, worded for the page."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from sftlens.report._findings import DOMAIN_NAMES
+from sftlens.report._wording import (
+    number,
+    percent,
+    percent_interval,
+    points,
+    signed,
+    value_interval,
+)
+from sftlens.report.inference import CLAIMS_SCHEMA, paper_claims, read_study
+from sftlens.scoring import Estimate
+from sftlens.tables import read_table
+
+_REMEDY = "run the study again"
+
+
+@dataclass(frozen=True, kw_only=True)
+class JudgedClaim:
+    """One claim: the paper's words and numbers, what was measured here, and the decision."""
+
+    name: str
+    sentence: str
+    domain: str | None
+    paper: str
+    decision: str
+    effect: str | None
+    how: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Failure:
+    """A job that failed or was skipped, so that its numbers are missing."""
+
+    job: str
+    kind: str
+    run: str | None
+    reason: str
+
+
+def judged_claims(run: Path) -> list[JudgedClaim]:
+    """The claims of ``claims.parquet``, or judged from the other tables where it is absent.
+
+    Raises:
+        UserError: when a table cannot be read or lacks a column.
+    """
+    path = run / "claims.parquet"
+    if path.is_file():
+        table = read_table(path, remedy=_REMEDY, columns=CLAIMS_SCHEMA)
+    else:
+        table = paper_claims(read_study(run))
+    return [_worded(row) for row in table.iter_rows(named=True)]
+
+
+def failed_jobs(run: Path) -> list[Failure]:
+    """The rows of ``failures.parquet``; none where it is absent.
+
+    Raises:
+        UserError: when it cannot be read or lacks a column.
+    """
+    path = run / "failures.parquet"
+    if not path.is_file():
+        return []
+    columns = ("job", "kind", "run", "reason")
+    table = read_table(path, remedy=_REMEDY, columns=columns)
+    rows = table.select(pl.col(columns).cast(pl.String)).iter_rows(named=True)
+    return [Failure(**row) for row in rows]
+
+
+def _worded(row: dict[str, Any]) -> JudgedClaim:
+    told = [row["compared"], row["reason"]]
+    if row["p_holm"] is not None:
+        told.append(_p_text(row["p_holm"], row["unit"], row["threshold"]))
+    return JudgedClaim(
+        name=row["claim"],
+        sentence=row["sentence"],
+        domain=DOMAIN_NAMES.get(row["domain"]),
+        paper=row["paper"],
+        decision=row["decision"],
+        effect=_effect_text(row),
+        how="; ".join(part for part in told if part),
+    )
+
+
+def _effect_text(row: dict[str, Any]) -> str | None:
+    value, low, high, unit = row["effect"], row["low"], row["high"], row["unit"]
+    if value is None:
+        return None
+    measured = low is not None and high is not None
+    if unit == "accuracy":
+        if measured:
+            return points(Estimate(value, low, high))
+        return f"{signed(100 * value)} points"
+    if unit == "fraction":
+        return percent_interval(Estimate(value, low, high)) if measured else percent(value)
+    text = value_interval(Estimate(value, low, high)) if measured else number(value, 3)
+    return f"{text} nats" if unit == "nats" else text
+
+
+def _p_text(p: float, unit: str, threshold: float) -> str:
+    limits = {"accuracy": f"{100 * threshold:g} points", "fraction": f"{100 * threshold:g} %"}
+    limit = limits.get(unit, f"{threshold:g}")
+    value = "< 0.001" if p < 0.001 else f"= {p:.3f}"
+    return f"p {value} against {limit}, corrected for all claims (Holm)"
