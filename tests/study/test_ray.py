@@ -172,6 +172,20 @@ def test_without_ray(study: StudyFile, tmp_path: Path, monkeypatch: pytest.Monke
         run_study(study, tmp_path / "run", cluster="auto")
 
 
+@pytest.mark.parametrize(
+    ("address", "told"),
+    [
+        ("127.0.0.1:1", "is not reached"),
+        ("ray://there:10001/x", "is no address"),
+        ("there", "auto"),
+    ],
+)
+def test_an_address_that_is_no_cluster(tmp_path: Path, address: str, told: str) -> None:
+    pytest.importorskip("ray")
+    with pytest.raises(UserError, match=told):
+        RayRunner(Store(tmp_path), address)
+
+
 def test_a_node_that_does_not_see_the_store(tmp_path: Path) -> None:
     from sftlens.study._ray import _do
 

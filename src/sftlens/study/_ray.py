@@ -58,14 +58,12 @@ class RayRunner:
         self._mark = uuid.uuid4().hex
         store.folder.mkdir(parents=True, exist_ok=True)
         (store.folder / _MARK).write_text(self._mark, "utf-8")
+        _require_reached(address)
         started = {"include_dashboard": False} if address == "local" else {}
         try:
             ray.init(address=address, log_to_driver=False, logging_level="error", **started)
         except (ConnectionError, RuntimeError, ValueError) as error:
-            raise UserError(
-                f"--cluster {address}: is not reached ({first_line(error)}); "
-                "start Ray there (ray start), or give another address"
-            ) from None
+            raise _not_reached(address, error) from None
         self._task = ray.remote(_do)
 
     def __enter__(self) -> RayRunner:
@@ -126,6 +124,26 @@ class RayRunner:
 
     def _has_gpus(self) -> bool:
         return bool(self._ray.cluster_resources().get("GPU", 0))
+
+
+def _require_reached(address: str) -> None:
+    """Refuse an address that nobody answers at; Ray itself would try for many minutes."""
+    if address in ("auto", "local"):
+        return
+    host, _, port = address.rpartition(":")
+    if not host or not port.isdigit():
+        raise UserError(f"--cluster {address}: is no address; give host:port, auto or local")
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=10).close()
+    except (OSError, OverflowError) as error:
+        raise _not_reached(address, error) from None
+
+
+def _not_reached(address: str, error: Exception) -> UserError:
+    return UserError(
+        f"--cluster {address}: is not reached ({first_line(error)}); "
+        "start Ray there (ray start), or give another address"
+    )
 
 
 def _do(job: Job, inputs: Mapping[str, Job], folder: str, mark: str, threads: int) -> str | None:
