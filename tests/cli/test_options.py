@@ -40,7 +40,7 @@ OPTIONS = {
     "score": ("MODEL FACTS --mastery --out --split --reference --max-new-tokens --matching --json"),
     "study": "",
     "study plan": "STUDY.yaml --rates --calibrate --json",
-    "study run": "STUDY.yaml --out --workers --json",
+    "study run": "STUDY.yaml --out --workers --cluster --json",
     "tune": (
         "BASE FACTS --mastery --level --out --size --learning-rate --batch-size --num-epochs "
         "--gradient-checkpointing --seed --json"

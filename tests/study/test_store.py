@@ -60,3 +60,44 @@ def test_a_damaged_record(tmp_path: Path) -> None:
     (store.path(job) / "job.json").write_text("{")
     with pytest.raises(UserError, match="is damaged"):
         store.result(job)
+
+
+@pytest.mark.parametrize("kind", ["facts", "restore"])
+def test_the_first_of_two_attempts_leaves_the_result(tmp_path: Path, kind: str) -> None:
+    plan = Plan()
+    job = plan.jobs[plan.add(kind, {}, {})]  # type: ignore[arg-type]
+    thought_dead, second = (Store(tmp_path, attempt=name) for name in "ab")
+    seen: list[str] = []
+
+    def slow(folder: Path) -> dict[str, object]:
+        (folder / "half").write_text("1")
+        second.make(job, fast)
+        (folder / "half").write_text("changed late")
+        return {"by": "a"}
+
+    def fast(folder: Path) -> dict[str, object]:
+        seen.extend(path.name for path in folder.iterdir())
+        (folder / "half").write_text("2")
+        return {"by": "b"}
+
+    thought_dead.make(job, slow)
+    assert seen == (["half"] if kind == "restore" else [])
+    assert second.result(job) == {"by": "b"}
+    assert (second.path(job) / "half").read_text() == "2"
+    assert [path.name for path in second.path(job).parent.iterdir()] == [job.key]
+    assert second.failure(job) is None
+
+
+def test_another_attempt_goes_on_from_what_a_lost_one_left(tmp_path: Path) -> None:
+    plan = Plan()
+    job = plan.jobs[plan.add("restore", {}, {})]
+
+    def lost(folder: Path) -> dict[str, object]:
+        (folder / "half").write_text("1")
+        raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        Store(tmp_path, attempt="a").make(job, lost)
+    Store(tmp_path).make(job, lambda folder: {"half": (folder / "half").read_text()})
+    assert Store(tmp_path).result(job) == {"half": "1"}
+    assert [path.name for path in Store(tmp_path).path(job).parent.iterdir()] == [job.key]

@@ -59,8 +59,16 @@ def run(
         int | None,
         typer.Option(
             min=1,
-            help="Jobs at a time; by default one a GPU, one without any. On a CPU set "
-            "OMP_NUM_THREADS to the cores that each may use.",
+            help="Jobs at a time; by default one a GPU, one without any. They share the cores; "
+            "OMP_NUM_THREADS states how many each may use.",
+        ),
+    ] = None,
+    cluster: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ADDRESS",
+            help="Do the jobs on a Ray cluster: host:port, auto (this machine's) or local; all "
+            "nodes must see the run folder. Needs sftlens[cluster].",
         ),
     ] = None,
     as_json: Json = False,
@@ -68,7 +76,7 @@ def run(
     """Do what is not done yet of a study, and write its tables and its report."""
     from sftlens.study import load_study, run_study
 
-    result = run_study(load_study(file), out, num_workers=workers)
+    result = run_study(load_study(file), out, num_workers=workers, cluster=cluster)
     emit(result._asdict(), as_json, lambda: _show_run(result))
     if result.num_failed:
         name, reason = next(iter(result.failures.items()))

@@ -12,6 +12,7 @@ from sftlens.study._file import (
 )
 from sftlens.study._plan import Job, Plan, Sources, make_plan
 from sftlens.study._rates import Rates
+from sftlens.study._ray import RayRunner
 from sftlens.study._runner import (
     Finished,
     InlineRunner,
@@ -34,6 +35,7 @@ __all__ = [
     "Planned",
     "ProcessRunner",
     "Rates",
+    "RayRunner",
     "Run",
     "Runner",
     "ScaleSettings",

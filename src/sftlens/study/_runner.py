@@ -170,14 +170,26 @@ class InlineRunner:
         return self._finished.popleft()
 
 
-def attempt(job: Job, inputs: Mapping[str, Job], store: Store) -> str | None:
+def attempt(
+    job: Job, inputs: Mapping[str, Job], store: Store, *, threads: int | None = None
+) -> str | None:
     """Do a job; a failure is recorded in the store.
+
+    Args:
+        job: the job.
+        inputs: the jobs whose results it takes, by role.
+        store: has those results, and takes the job's.
+        threads: of torch on a CPU; None leaves them as they are.
 
     Returns:
         Why it failed, in one line; None when it is done.
     """
     from sftlens.study._work import do_job
 
+    if threads is not None:
+        import torch
+
+        torch.set_num_threads(threads)
     try:
         do_job(job, inputs, store)
     except Exception as error:
@@ -185,6 +197,12 @@ def attempt(job: Job, inputs: Mapping[str, Job], store: Store) -> str | None:
         store.fail(job, reason, "" if isinstance(error, UserError) else traceback.format_exc())
         return reason
     return None
+
+
+def stated_threads() -> int | None:
+    """The threads that each job may use, where ``OMP_NUM_THREADS`` states them."""
+    stated = os.environ.get("OMP_NUM_THREADS", "")
+    return int(stated) if stated.isdigit() and int(stated) else None
 
 
 def _reason(error: Exception) -> str:
@@ -203,7 +221,9 @@ def _reason(error: Exception) -> str:
 class ProcessRunner:
     """Does jobs in worker processes on this machine; of several GPUs each worker sees one.
 
-    A worker that dies fails its job, and another takes its place.
+    A worker that dies fails its job, and another takes its place. The cores are shared out among
+    the workers; ``OMP_NUM_THREADS`` states another number for each, and sums come out alike to the
+    last bit only where that number is the same.
 
     Args:
         store: where the jobs leave their results.
@@ -214,8 +234,11 @@ class ProcessRunner:
         devices = _visible_devices()
         self.num_workers = num_workers or len(devices) or 1
         self._store = store
+        threads = stated_threads() or max(1, _num_threads() // self.num_workers)
         self._workers = [
-            _Worker(store.folder, number, devices[number % len(devices)] if devices else None)
+            _Worker(
+                store.folder, number, devices[number % len(devices)] if devices else None, threads
+            )
             for number in range(self.num_workers)
         ]
 
@@ -252,8 +275,8 @@ class ProcessRunner:
 
 
 class _Worker:
-    def __init__(self, folder: Path, number: int, device: str | None) -> None:
-        self._arguments = (folder, folder / "logs" / f"worker-{number}.txt", device)
+    def __init__(self, folder: Path, number: int, device: str | None, threads: int) -> None:
+        self._arguments = (folder, folder / "logs" / f"worker-{number}.txt", device, threads)
         self._context: Any = multiprocessing.get_context(
             "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
         )
@@ -290,7 +313,9 @@ class _Worker:
         self._process.join()
 
 
-def _serve(connection: Connection, folder: Path, log: Path, device: str | None) -> None:
+def _serve(
+    connection: Connection, folder: Path, log: Path, device: str | None, threads: int
+) -> None:
     """Do the jobs that come through a connection until it ends."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to answer
     if device is not None:
@@ -307,7 +332,7 @@ def _serve(connection: Connection, folder: Path, log: Path, device: str | None) 
             if job.kind not in FIRST_KINDS:
                 file = stack.enter_context(log.open("a", encoding="utf-8"))
                 stack.enter_context(redirect_stderr(file))
-            failure = attempt(job, inputs, store)
+            failure = attempt(job, inputs, store, threads=threads)
         connection.send(failure)
 
 
@@ -317,6 +342,12 @@ def _end_with_parent() -> None:
     if parent is not None:
         wait([parent.sentinel])
         os._exit(1)
+
+
+def _num_threads() -> int:
+    import torch
+
+    return torch.get_num_threads()
 
 
 def _visible_devices() -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -29,10 +30,14 @@ class Store:
 
     Args:
         folder: where the results lie, as ``kind/key``.
+        attempt: names this attempt at a job where an earlier one may still be alive on another
+            machine: each fills a folder of its own, and goes on from a copy of what others left.
+            The first to end leaves the result, which is the same whoever it is.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, attempt: str | None = None) -> None:
         self.folder = folder
+        self._attempt = attempt
 
     def path(self, job: Job) -> Path:
         """The folder of a job's result."""
@@ -66,20 +71,51 @@ class Store:
                 when it was killed is there where the job can go on from it.
         """
         path = self.path(job)
-        partial = path.with_name(f".{path.name}.work")
-        kept = partial if job.kind in _RESUMED else None
         path.parent.mkdir(parents=True, exist_ok=True)
-        with new_folder(path, work=kept) as folder:
-            record = {
-                "format_version": FORMAT_VERSION,
-                "kind": job.kind,
-                "name": job.name,
-                "settings": dict(job.settings),
-                "inputs": dict(job.inputs),
-                "result": dict(work(folder)),
-            }
-            _write_json(folder / _RECORD, record)
+        own = self._own_folder(job)
+        try:
+            with new_folder(path, work=own) as folder:
+                record = {
+                    "format_version": FORMAT_VERSION,
+                    "kind": job.kind,
+                    "name": job.name,
+                    "settings": dict(job.settings),
+                    "inputs": dict(job.inputs),
+                    "result": dict(work(folder)),
+                }
+                _write_json(folder / _RECORD, record)
+        except Exception:
+            if own is not None and job.kind not in _RESUMED:
+                shutil.rmtree(own, ignore_errors=True)
+            if self._attempt is None or not self.has(job):
+                raise  # else another attempt was first
         self._failure_path(job).unlink(missing_ok=True)
+        for left in self._left_folders(job):
+            shutil.rmtree(left, ignore_errors=True)
+
+    def _own_folder(self, job: Job) -> Path | None:
+        """The folder that an attempt fills; None for one that is made and removed with it."""
+        if self._attempt is None and job.kind not in _RESUMED:
+            return None
+        path = self.path(job)
+        own = path.with_name(f".{path.name}.work" + (f"-{self._attempt}" if self._attempt else ""))
+        if job.kind in _RESUMED and not own.exists():
+            for left in self._left_folders(job):
+                try:
+                    shutil.copytree(left, own)
+                    break
+                except OSError:  # it changed under the copy
+                    shutil.rmtree(own, ignore_errors=True)
+        return own
+
+    def _left_folders(self, job: Job) -> list[Path]:
+        """What attempts at a job left or are filling, the newest first."""
+        path = self.path(job)
+        times = {}
+        for left in path.parent.glob(f".{path.name}.work*"):
+            with suppress(FileNotFoundError):  # another attempt has just ended
+                times[left] = left.stat().st_mtime
+        return sorted(times, key=times.__getitem__, reverse=True)
 
     def lacks_model(self, job: Job) -> bool:
         """Whether a job made a model that was removed since."""

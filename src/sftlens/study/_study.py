@@ -18,6 +18,7 @@ from sftlens.study._collect import Collected, write_tables
 from sftlens.study._file import StudyFile
 from sftlens.study._judging import write_claims, write_failures
 from sftlens.study._plan import Plan, Sources, make_plan
+from sftlens.study._ray import RayRunner
 from sftlens.study._runner import InlineRunner, Outcome, ProcessRunner, run_jobs
 from sftlens.study._store import MODEL, Store
 from sftlens.study._tasks import known_by_content
@@ -52,7 +53,11 @@ class StudyResult(NamedTuple):
 
 
 def run_study(
-    study: StudyFile, out: Path | None = None, *, num_workers: int | None = None
+    study: StudyFile,
+    out: Path | None = None,
+    *,
+    num_workers: int | None = None,
+    cluster: str | None = None,
 ) -> StudyResult:
     """Do the jobs of a study that are not done yet, and write its tables and its report.
 
@@ -63,7 +68,10 @@ def run_study(
     Args:
         study: what to vary and measure.
         out: the run folder, instead of the one that the study names.
-        num_workers: jobs at a time; by default one for each GPU, and one without any.
+        num_workers: jobs at a time; by default one for each GPU, and one without any; on a cluster
+            what it has resources for.
+        cluster: address of a Ray cluster that does the jobs: ``host:port``, ``auto`` or ``local``;
+            all its nodes must see the run folder.
 
     Raises:
         UserError: when there is no run folder named, it holds something else, another run is at
@@ -81,11 +89,19 @@ def run_study(
     try:
         with FileLock(store.folder / _LOCK, timeout=0):
             plan = make_plan(study, sources)
-            with ProcessRunner(store, num_workers) as runner:
+            with _runner(store, num_workers, cluster) as runner:
                 outcome = run_jobs(plan, store, runner)
             return _told(study, plan, store, outcome, folder)
     except Timeout:
         raise UserError(f"{folder}: another run is at work here; wait for its end") from None
+
+
+def _runner(
+    store: Store, num_workers: int | None, cluster: str | None
+) -> ProcessRunner | RayRunner:
+    if cluster is None:
+        return ProcessRunner(store, num_workers)
+    return RayRunner(store, cluster, num_workers)
 
 
 def do_here(study: StudyFile, folder: Path) -> tuple[Plan, Store]:
