@@ -4,6 +4,7 @@ Each is one long table, a measured value a row: as Parquet and CSV in fractions 
 as LaTeX in percent. What a study did not measure is told, and never zero.
 """
 
+from sftlens.report.paper._comparison import COMPARISON_SCHEMA, comparison
 from sftlens.report.paper._study import Study
 from sftlens.report.paper._write import (
     PAPER,
@@ -14,10 +15,12 @@ from sftlens.report.paper._write import (
 )
 
 __all__ = [
+    "COMPARISON_SCHEMA",
     "PAPER",
     "PaperTable",
     "PaperTables",
     "Study",
+    "comparison",
     "paper_tables",
     "write_paper_tables",
 ]

@@ -117,6 +117,8 @@ def _take(batch: pa.RecordBatch, name: str, place: Mapping[str, int], rows: dict
         combined = combined * len(parts[-1]) + np.where(part < 0, len(texts), part)
     known = position >= 0
     combined, position, values = combined[known], position[known], values[known]
+    if combined.max(initial=0) <= np.iinfo(np.int16).max:
+        combined = combined.astype(np.int16)  # which numpy sorts by radix
     order = np.argsort(combined, kind="stable")
     present, starts = np.unique(combined[order], return_index=True)
     for code, members in zip(present, np.split(order, starts[1:]), strict=True):

@@ -26,18 +26,19 @@ from sftlens.report.paper._trained_otherwise import STRATEGIES, strategy_runs
 
 BASE, BY_LEVEL, RESTORATION = "base", "by level", "restoration"
 ALL_STRATEGIES = (BASE, *STRATEGIES, BY_LEVEL, RESTORATION)
+NOT_TRAINED = -1  # for a seed
 _CHOSEN_ON = {"validation": "validation facts", "half": "the other half of the test facts"}
 
 
 class _Models(NamedTuple):
-    """The models of one condition, by seed; under None a model that was not trained here."""
+    """The models of one condition, by seed; one that was not trained here under NOT_TRAINED."""
 
     strategy: str
     method: str | None
     level: int | None
     size: int | None
     share: float | None
-    rows: Mapping[int | None, Row]
+    rows: Mapping[int, Row]
     chosen: bool = False
 
     @property
@@ -89,7 +90,7 @@ def strategies(study: Study) -> pl.DataFrame:
             **value.numbers,
             **difference.difference,
             "num_facts": value.num_facts,
-            "num_training_sets": None if None in one.rows else value.num_training_sets,
+            "num_training_sets": None if NOT_TRAINED in one.rows else value.num_training_sets,
         }
         for (one, domain), value, difference in zip(
             keys, intervals(answers, accuracies), intervals(answers, differences), strict=True
@@ -134,7 +135,7 @@ def _difference(one: _Models, reference: _Models | None, mask: np.ndarray) -> As
 
 def _base(study: Study) -> list[_Models]:
     try:
-        return [_Models(BASE, None, None, None, None, {None: study.base})]
+        return [_Models(BASE, None, None, None, None, {NOT_TRAINED: study.base})]
     except NotMeasuredError:
         return []
 
@@ -151,11 +152,12 @@ def _others(study: Study, reference: _Models | None) -> list[_Models]:
     answers = study.answers
     found: list[_Models] = []
     for strategy in STRATEGIES:
-        cells: dict[tuple[int | None, int | None], dict[int | None, Row]] = {}
+        cells: dict[tuple[int | None, int | None], dict[int, Row]] = {}
         for name, row in rows.items():
             run = runs[name]
             if run.strategy == strategy:
-                cells.setdefault((run.level, run.size), {})[run.seed] = row
+                seed = NOT_TRAINED if run.seed is None else run.seed
+                cells.setdefault((run.level, run.size), {})[seed] = row
         if reference is not None and any(size == reference.size for _, size in cells):
             cells = {cell: by for cell, by in cells.items() if cell[1] == reference.size}
         candidates = [
@@ -175,7 +177,7 @@ def _best(answers: Answers, strategy: str, cells: Iterable[Cell]) -> list[_Model
                 cell.level,
                 cell.size,
                 cell.share,
-                {**answers.rows[cell]},
+                answers.rows[cell],
             )
             for cell in cells
         ],

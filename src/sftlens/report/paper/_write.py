@@ -54,7 +54,7 @@ class PaperTables(NamedTuple):
 
 def paper_tables(study: Study) -> list[PaperTable]:
     """Every table and figure of the paper, from the tables of a study."""
-    return [_make(spec, study) for spec in CONTENTS]
+    return [make_table(spec, study) for spec in CONTENTS]
 
 
 def write_paper_tables(run: Path) -> PaperTables:
@@ -77,7 +77,7 @@ def write_paper_tables(run: Path) -> PaperTables:
     missing: dict[str, str] = {}
     listed: list[dict[str, Any]] = []
     for spec in CONTENTS:
-        made = _make(spec, study)
+        made = make_table(spec, study)
         entry = {"name": made.name, "paper": made.source, "title": made.title}
         paths = [folder / f"{made.name}.{kind}" for kind in _KINDS]
         if made.table is None:
@@ -97,7 +97,8 @@ def write_paper_tables(run: Path) -> PaperTables:
     return PaperTables(files, missing, listing)
 
 
-def _make(spec: Spec, study: Study) -> PaperTable:
+def make_table(spec: Spec, study: Study) -> PaperTable:
+    """One table, or why it is not there."""
     try:
         table = spec.make(study)
     except (NotMeasuredError, UserError) as reason:
