@@ -22,6 +22,7 @@ NUM_RESAMPLES = 1000
 
 Row = NDArray[np.int8]  # (num_facts,): 1 right, 0 wrong, -1 unscored
 Mask = NDArray[np.bool_]  # (num_facts,)
+Rows = dict["Cell", dict[int, Row]]  # by seed
 
 
 class Cell(NamedTuple):
@@ -40,9 +41,14 @@ class Answers:
     the test facts that no choice saw. The choice facts are the validation facts where every model
     was scored on them (``choice_kind`` "validation"), and otherwise one half of the test facts of
     the first domain, drawn within each level ("half").
+
+    Args:
+        tables: of the study.
+        rows: the answers, where they were read already: over the facts of ``tables.scores`` in
+            the order of their names, and then no other column of that table is looked at.
     """
 
-    def __init__(self, tables: Tables) -> None:
+    def __init__(self, tables: Tables, rows: Rows | None = None) -> None:
         scored = tables.scores["fact_id"].unique().sort()
         facts = (
             pl.DataFrame({"fact_id": scored})
@@ -58,7 +64,7 @@ class Answers:
         self.levels: NDArray[np.int64] = facts["level"].to_numpy()
         self._domain = facts["domain"].to_numpy()
         self._split = facts["split"].to_numpy()
-        self.rows = _rows(tables, facts)
+        self.rows = _rows(tables, facts) if rows is None else rows
         self.true_size = {
             (level, size): float(mean)
             for level, size, mean in tables.runs.group_by("level", "size")
@@ -206,13 +212,13 @@ class Answers:
         return "half", half
 
 
-def _rows(tables: Tables, facts: pl.DataFrame) -> dict[Cell, dict[int, Row]]:
+def _rows(tables: Tables, facts: pl.DataFrame) -> Rows:
     index = facts.select("fact_id").with_row_index("position")
     runs = {row["run"]: row for row in tables.runs.iter_rows(named=True)}
     scores = tables.scores.join(index, on="fact_id").with_columns(
         pl.col("correct").cast(pl.Int8).fill_null(_UNSCORED)
     )
-    rows: dict[Cell, dict[int, Row]] = {}
+    rows: Rows = {}
     for (name, method, share), group in scores.group_by("run", "method", "share"):
         row = np.full(len(facts), _UNSCORED, dtype=np.int8)
         row[group["position"].to_numpy()] = group["correct"].to_numpy()

@@ -14,6 +14,7 @@ from sftlens.facts import facts_hash, read_facts
 from sftlens.manifest import MANIFEST, write_manifest
 from sftlens.outputs import require_free
 from sftlens.report import write_report
+from sftlens.report.paper import write_paper_tables
 from sftlens.study._collect import Collected, write_tables
 from sftlens.study._file import StudyFile
 from sftlens.study._judging import write_claims, write_failures
@@ -62,8 +63,9 @@ def run_study(
     """Do the jobs of a study that are not done yet, and write its tables and its report.
 
     The run folder holds ``jobs`` (the results of the jobs, each whole or not there), the tables,
-    the manifest, the report, and in ``tuned`` links to the models that stay. Killed at any moment,
-    the same call goes on; a study whose settings changed does again only what depends on them.
+    the manifest, the report, in ``paper`` the paper's tables, and in ``tuned`` links to the models
+    that stay. Killed at any moment, the same call goes on; a study whose settings changed does
+    again only what depends on them.
 
     Args:
         study: what to vary and measure.
@@ -197,6 +199,7 @@ def _told(
     )
     collected = write_study(study, plan, store, folder, outcome)
     _link_models(plan, store, folder / TUNED)
+    write_paper_tables(folder)
     notes, report = list(collected.notes), None
     try:
         report = str(write_report(folder))

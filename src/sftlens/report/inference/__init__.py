@@ -14,7 +14,7 @@ from sftlens.report.inference._curves import (
 )
 from sftlens.report.inference._multiplicity import decide, holm, smallest_effect_p
 from sftlens.report.inference._table import paper_claims, read_study
-from sftlens.report.inference._turnover import Turnover, turnover
+from sftlens.report.inference._turnover import Turnover, turnover, turnover_contrasts
 
 __all__ = [
     "CLAIMS_SCHEMA",
@@ -32,4 +32,5 @@ __all__ = [
     "size_curves",
     "smallest_effect_p",
     "turnover",
+    "turnover_contrasts",
 ]

@@ -50,6 +50,16 @@ def turnover(
     Raises:
         ValueError: when the shapes differ, or there are no facts or training sets.
     """
+    parts = turnover_contrasts(reference, other, repeat)
+    return Turnover(*(one.estimate for one in infer(parts, num_resamples=num_resamples)))
+
+
+def turnover_contrasts(reference: Hits, other: Hits, repeat: Hits | None = None) -> list[Contrast]:
+    """What :func:`turnover` estimates, in the order of :class:`Turnover`, to be inferred at once.
+
+    Raises:
+        ValueError: when the shapes differ.
+    """
     if other.shape != reference.shape or (repeat is not None and repeat.shape != reference.shape):
         raise ValueError("models scored over different facts or training sets")
     lost, gained = reference & ~other, other & ~reference
@@ -62,8 +72,7 @@ def turnover(
             _less(lost, floor_lost),
             _less(gained, floor_gained),
         ]
-    found = infer(parts, num_resamples=num_resamples)
-    return Turnover(*(one.estimate for one in found))
+    return parts
 
 
 def _share(hits: Hits) -> Contrast:

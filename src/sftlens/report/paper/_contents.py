@@ -1,0 +1,239 @@
+"""Which tables and figures the paper has, how each is made here, and how it is laid out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import polars as pl
+
+from sftlens.report.inference import CLAIMS_SCHEMA
+from sftlens.report.inference._evidence import NotMeasuredError
+from sftlens.report.paper._exchange import FROM_BASE, FROM_TUNED, exchange
+from sftlens.report.paper._latex import Layout, Measure
+from sftlens.report.paper._places import restored_by_layer, restored_by_module
+from sftlens.report.paper._restoration import layer_groups, restoration
+from sftlens.report.paper._shift import ACCURACY, KL, concentration, well_known_and_kl
+from sftlens.report.paper._strategies import ALL_STRATEGIES, strategies
+from sftlens.report.paper._study import Study
+from sftlens.report.paper._tasks import other_tasks
+from sftlens.report.paper._training import accuracy_by_level, accuracy_by_size, level_sizes
+from sftlens.report.paper._training_set import training_set
+
+_FROM_TUNED = Measure("vs. tuned", "difference", ("difference_low", "difference_high"))
+_CELL = {"level": "Level", "size": "Size"}
+_WAY = {**_CELL, "method": "Method", "share": "Share, %"}
+
+
+class Spec(NamedTuple):
+    """One table or figure of the paper.
+
+    Attributes:
+        name: of its files.
+        source: where the paper has it; empty where it has none.
+        title: what it shows.
+        make: gives its table, or raises NotMeasuredError.
+        layout: of its LaTeX.
+        expected: the column whose values tell the parts, and the parts that a whole study has.
+    """
+
+    name: str
+    source: str
+    title: str
+    make: Callable[[Study], pl.DataFrame]
+    layout: Layout
+    expected: tuple[str, Sequence[str]] | None = None
+
+    @property
+    def caption(self) -> str:
+        """The title, with the paper's own number."""
+        return f"{self.title} (paper: {self.source})." if self.source else f"{self.title}."
+
+    def holes(self, table: pl.DataFrame) -> list[str]:
+        """What the table should have and does not."""
+        if self.expected is None:
+            return []
+        column, parts = self.expected
+        present = set(table[column])
+        return [f"not measured: {part}" for part in parts if part not in present]
+
+
+def claims(study: Study) -> pl.DataFrame:
+    """The paper's claims, as the study judged them; :data:`CLAIMS_SCHEMA`.
+
+    Raises:
+        NotMeasuredError: when it did not.
+    """
+    table = study.whole("claims")
+    if missing := [name for name in CLAIMS_SCHEMA if name not in table.columns]:
+        raise NotMeasuredError(f"table claims has no column {missing[0]}")
+    if table.is_empty():
+        raise NotMeasuredError("table claims is empty")
+    return table.select(CLAIMS_SCHEMA.names())
+
+
+CONTENTS = (
+    Spec(
+        "level_sizes",
+        "Tables 1 and 8",
+        "Facts by mastery level",
+        level_sizes,
+        Layout(
+            {"domain": "Domain", "split": "Split"},
+            [Measure("Facts", "num_facts", None, "count")],
+            across="level",
+            across_title="Level",
+        ),
+    ),
+    Spec(
+        "accuracy_by_size",
+        "Figures 2 and 6",
+        "Accuracy (mean over mastery levels, percent) by level and number of training facts",
+        accuracy_by_size,
+        Layout({"domain": "Domain", "level": "Level"}, [Measure("Accuracy")], across="size"),
+    ),
+    Spec(
+        "accuracy_by_level",
+        "Table 2",
+        "Accuracy (percent) by mastery level of the test facts",
+        accuracy_by_level,
+        Layout(
+            {"domain": "Domain", "size": "Size", "level": "Level"},
+            [Measure("Accuracy")],
+            across="test_level",
+            across_title="On",
+        ),
+    ),
+    Spec(
+        "well_known_and_kl",
+        "Figures 4 and 5",
+        "Accuracy (percent) on in-domain test facts of level 4, and KL of tuned from base (nats)",
+        well_known_and_kl,
+        Layout(
+            {"quantity": "Quantity", "level": "Level"},
+            [Measure("Value", unit="unit")],
+            across="size",
+        ),
+        ("quantity", (ACCURACY, KL)),
+    ),
+    Spec(
+        "concentration",
+        "Table 3",
+        "Share (percent) of the summed change that the top k % of the parameters hold",
+        concentration,
+        Layout(
+            {"ranking": "Ranking", **_CELL},
+            [Measure("Held")],
+            across="top",
+            across_title="Top",
+        ),
+        ("ranking", ("relative", "null", "absolute")),
+    ),
+    Spec(
+        "restoration",
+        "Table 4",
+        "Accuracy (mean over mastery levels, percent) after restoration, and points gained",
+        restoration,
+        Layout(
+            {"domain": "Domain", **_WAY},
+            [Measure("Accuracy"), _FROM_TUNED, Measure("Norm removed", "norm_removed", None)],
+        ),
+    ),
+    Spec(
+        "other_tasks",
+        "Table 5",
+        "Other tasks (percent where a metric is a fraction)",
+        other_tasks,
+        Layout(
+            {"task": "Task", "metric": "Metric", **_WAY},
+            [Measure("Value", unit="unit")],
+        ),
+    ),
+    Spec(
+        "training_set",
+        "Table 6",
+        "Accuracy (percent) on the training facts after restoration, and points gained",
+        training_set,
+        Layout(_WAY, [Measure("Accuracy"), _FROM_TUNED]),
+    ),
+    Spec(
+        "strategies",
+        "Table 7",
+        "Accuracy (mean over mastery levels, percent) by strategy, and points over training by "
+        "level",
+        strategies,
+        Layout(
+            {"strategy": "Strategy", **_WAY},
+            [
+                Measure("Accuracy"),
+                Measure("vs. by level", "difference", ("difference_low", "difference_high")),
+            ],
+            across="domain",
+            across_title="Domain",
+        ),
+        ("strategy", ALL_STRATEGIES),
+    ),
+    Spec(
+        "restored_by_layer",
+        "Table 9",
+        "Share (percent) of the restored entries by layer, by share restored",
+        restored_by_layer,
+        Layout(
+            {**_CELL, "layer": "Layer"},
+            [Measure("Restored")],
+            across="share",
+            across_title="Share",
+        ),
+    ),
+    Spec(
+        "restored_by_module",
+        "Table 10",
+        "Share (percent) of the restored entries by module, by share restored",
+        restored_by_module,
+        Layout(
+            {**_CELL, "module": "Module"},
+            [Measure("Restored")],
+            across="share",
+            across_title="Share",
+        ),
+    ),
+    Spec(
+        "layer_groups",
+        "Table 11",
+        "Accuracy (mean over mastery levels, percent) after whole layer groups were restored",
+        layer_groups,
+        Layout(
+            {**_CELL, "first_layer": "From layer", "last_layer": "To layer"},
+            [Measure("Accuracy"), _FROM_TUNED],
+            across="domain",
+            across_title="Domain",
+        ),
+    ),
+    Spec(
+        "exchange",
+        "",
+        "Facts lost and gained (percent of the test facts), beside those of scoring twice",
+        exchange,
+        Layout(
+            {"compared": "Compared", "domain": "Domain", **_WAY},
+            [Measure("Facts")],
+            across="quantity",
+        ),
+        ("compared", (FROM_BASE, FROM_TUNED)),
+    ),
+    Spec(
+        "claims",
+        "",
+        "The paper’s claims (effects of accuracy and fractions in percent)",
+        claims,
+        Layout(
+            {"source": "Source", "claim": "Name", "sentence": "Claim", "domain": "Domain"},
+            [
+                Measure("Paper", "paper", None, "text"),
+                Measure("Effect", "effect", ("low", "high"), "unit"),
+                Measure("Decision", "decision", None, "text"),
+            ],
+            wide={"source": 0.12, "sentence": 0.25, "paper": 0.2, "decision": 0.12},
+        ),
+    ),
+)

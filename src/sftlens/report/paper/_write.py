@@ -1,0 +1,117 @@
+"""The paper's tables, written beside a study's own."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import polars as pl
+
+from sftlens.errors import UserError
+from sftlens.outputs import new_file
+from sftlens.report.inference._evidence import NotMeasuredError
+from sftlens.report.paper._contents import CONTENTS, Spec
+from sftlens.report.paper._latex import latex_table
+from sftlens.report.paper._study import Study
+
+PAPER = "paper"
+_LISTING = "index.json"
+_KINDS = ("parquet", "csv", "tex")
+
+
+class PaperTable(NamedTuple):
+    """One table or figure of the paper, as a study has it.
+
+    Attributes:
+        name: of its files.
+        source: the paper's number for it; empty where the paper has none.
+        title: what it shows.
+        table: fractions, shares in percent; None where it was not measured.
+        holes: what it lacks, or why it is not there.
+    """
+
+    name: str
+    source: str
+    title: str
+    table: pl.DataFrame | None
+    holes: list[str]
+
+
+class PaperTables(NamedTuple):
+    """What :func:`write_paper_tables` wrote.
+
+    Attributes:
+        files: the tables, each as Parquet, CSV and LaTeX.
+        missing: why a table is not there, by its name.
+        listing: names both, as JSON.
+    """
+
+    files: list[Path]
+    missing: dict[str, str]
+    listing: Path
+
+
+def paper_tables(study: Study) -> list[PaperTable]:
+    """Every table and figure of the paper, from the tables of a study."""
+    return [make_table(spec, study) for spec in CONTENTS]
+
+
+def write_paper_tables(run: Path) -> PaperTables:
+    """Write ``paper/NAME.parquet``, ``.csv`` and ``.tex`` of what a study measured.
+
+    What it did not measure, or what its tables do not tell for a fault of theirs, has no file:
+    ``paper/index.json`` says which tables are there and why others are not.
+
+    Args:
+        run: the run folder of a study.
+
+    Raises:
+        UserError: when the disk is full or a file stands in the way.
+    """
+    folder = run / PAPER
+    listing = folder / _LISTING
+    listing.unlink(missing_ok=True)
+    study = Study(run)
+    files: list[Path] = []
+    missing: dict[str, str] = {}
+    listed: list[dict[str, Any]] = []
+    for spec in CONTENTS:
+        made = make_table(spec, study)
+        entry = {"name": made.name, "paper": made.source, "title": made.title}
+        paths = [folder / f"{made.name}.{kind}" for kind in _KINDS]
+        if made.table is None:
+            for path in paths:
+                path.unlink(missing_ok=True)
+            missing[made.name] = made.holes[0]
+            listed.append({**entry, "files": [], "num_rows": None, "holes": made.holes})
+            continue
+        _write(made.table, spec, paths)
+        files += paths
+        names = [path.name for path in paths]
+        num_rows = len(made.table)
+        listed.append({**entry, "files": names, "num_rows": num_rows, "holes": made.holes})
+    with new_file(listing) as path:
+        text = json.dumps({"tables": listed}, indent=2, ensure_ascii=False)
+        path.write_text(f"{text}\n", encoding="utf-8")
+    return PaperTables(files, missing, listing)
+
+
+def make_table(spec: Spec, study: Study) -> PaperTable:
+    """One table, or why it is not there."""
+    try:
+        table = spec.make(study)
+    except (NotMeasuredError, UserError) as reason:
+        return PaperTable(spec.name, spec.source, spec.title, None, [str(reason)])
+    return PaperTable(spec.name, spec.source, spec.title, table, spec.holes(table))
+
+
+def _write(table: pl.DataFrame, spec: Spec, paths: list[Path]) -> None:
+    parquet, csv, tex = paths
+    with new_file(parquet) as path:
+        table.write_parquet(path)
+    with new_file(csv) as path:
+        table.write_csv(path)
+    with new_file(tex) as path:
+        text = latex_table(table, spec.layout, caption=spec.caption, label=spec.name)
+        path.write_text(text, encoding="utf-8")
