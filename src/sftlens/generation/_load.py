@@ -70,11 +70,13 @@ def load_model(source: str | Path, *, device: str | None = None) -> LoadedModel:
             f" ({len(absent)} in all); give a complete checkpoint"
         )
     for name, parameter in model.named_parameters():
-        if not torch.isfinite(parameter).all():
+        if not parameter.is_meta and not torch.isfinite(parameter).all():
             raise UserError(
                 f"{folder}: tensor {name} holds NaN or infinity; give a sound checkpoint"
             )
     if tokenizer.eos_token_id is None:
         raise UserError(f"{folder}: the tokenizer has no end-of-text token; set eos_token")
+    if any(parameter.is_meta for parameter in model.parameters()):
+        return LoadedModel(model.eval(), tokenizer, folder)  # another process has read them
     model.to(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     return LoadedModel(model.eval(), tokenizer, folder)

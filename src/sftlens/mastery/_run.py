@@ -27,7 +27,7 @@ from sftlens.mastery._probe import (
 )
 from sftlens.mastery._prompts import Prompter
 from sftlens.mastery._summary import summary
-from sftlens.mastery._team import Team
+from sftlens.team import Team
 from sftlens.outputs import new_folder, require_free, work_folder
 from sftlens.progress import progress, silent
 
