@@ -34,6 +34,17 @@ def is_sharded(team: Team) -> bool:
     return team.size > 1 and os.environ.get("ACCELERATE_USE_FSDP", "").lower() in ("1", "true")
 
 
+def shard_on_cpus() -> None:
+    """Let accelerate shard over CPUs as it does over GPUs.
+
+    It has FSDP for accelerators alone, though torch shards over CPUs too (gloo); so the processes
+    are told to be those of accelerators. Called between the training arguments and the trainer.
+    """
+    from accelerate.state import DistributedType, PartialState
+
+    PartialState._shared_state["distributed_type"] = DistributedType.MULTI_GPU
+
+
 def share_of_batch(batch_size: int, team: Team) -> int:
     """How many facts of each step a process takes.
 

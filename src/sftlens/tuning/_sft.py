@@ -16,7 +16,13 @@ from sftlens.facts import Fact
 from sftlens.generation import LoadedModel, answer_completion, question_prompt
 from sftlens.progress import Advance, quiet_libraries, silent
 from sftlens.team import Team
-from sftlens.tuning._distributed import equal_steps, is_sharded, save_gathered, share_of_batch
+from sftlens.tuning._distributed import (
+    equal_steps,
+    is_sharded,
+    save_gathered,
+    shard_on_cpus,
+    share_of_batch,
+)
 
 
 class TuneSettings(BaseModel):
@@ -126,6 +132,8 @@ def fine_tune(
                 disable_tqdm=True,
                 seed=settings.seed,
             )
+            if sharded and not on_cuda:
+                shard_on_cpus()
             trainer = SFTTrainer(
                 model=model.float().train(),
                 args=arguments,
