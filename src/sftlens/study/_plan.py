@@ -129,6 +129,7 @@ def make_plan(study: StudyFile, sources: Sources) -> Plan:
     graded = {"facts": facts, "probe": probe}
     outlook = plan.add("outlook", identity, {**graded, **base}, places=at)
     score = {"score": study.score.model_dump(mode="json")}
+    launch = {} if study.launch is None else {"launch": str(study.launch.absolute())}
     for run in training_runs(study):
         tune = study.tune.model_copy(update={"seed": run.seed}).model_dump(mode="json")
         tuned = plan.add(
@@ -136,7 +137,7 @@ def make_plan(study: StudyFile, sources: Sources) -> Plan:
             {**run._asdict(), "tune": tune, **identity},
             {**graded, **base},
             run=run,
-            places=at,
+            places={**at, **launch},
             keeps_model=_keeps_model(study, run),
         )
         plan.runs[tuned] = run

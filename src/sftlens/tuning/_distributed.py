@@ -22,9 +22,11 @@ def load_to_train(folder: Path) -> LoadedModel:
     each machine alone, into main memory; the others hold shapes, and get their shards from it.
 
     Raises:
-        UserError: as :func:`sftlens.generation.load_model`.
+        UserError: as :func:`sftlens.generation.load_model`, and under FSDP of the first version.
     """
     team = Team.of_environment()
+    if is_sharded(team) and os.environ.get("FSDP_VERSION") != "2":
+        raise UserError("the configuration has FSDP 1; write fsdp_version: 2 into its fsdp_config:")
     team.join()
     return load_model(folder, device="cpu" if is_sharded(team) else team.device)
 
