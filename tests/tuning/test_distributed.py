@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 import torch
-import yaml
 from safetensors.torch import load_file
 
 from launched import fsdp_config
@@ -97,15 +95,17 @@ CONFIGS = Path(__file__).parents[2] / "studies" / "accelerate"
 @pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.yaml")), ids=lambda path: path.stem)
 def test_ready_configurations_are_read_by_accelerate(path: Path) -> None:
     from accelerate.commands.config.config_args import load_config_from_file
-    from accelerate.utils import FullyShardedDataParallelPlugin
+    from accelerate.commands.launch import launch_command_parser
 
     config = load_config_from_file(str(path))
     assert str(config.distributed_type) == "DistributedType.FSDP"
     assert config.mixed_precision == "bf16"
-    options = {name.removeprefix("fsdp_"): value for name, value in config.fsdp_config.items()}
-    plugin = FullyShardedDataParallelPlugin(**options)
-    assert plugin.fsdp_version == 2
-    assert plugin.activation_checkpointing
-    assert plugin.cpu_ram_efficient_loading
-    assert yaml.safe_load(path.read_text())["num_processes"] >= 2
-    os.environ.pop("FSDP_CPU_RAM_EFFICIENT_LOADING", None)
+    assert config.num_processes >= 2
+    assert set(config.fsdp_config) <= set(vars(launch_command_parser().parse_args(["script"])))
+    assert config.fsdp_config["fsdp_version"] == 2
+    assert config.fsdp_config["fsdp_activation_checkpointing"] is True
+    assert config.fsdp_config["fsdp_cpu_ram_efficient_loading"] is True
+
+
+def test_there_are_ready_configurations() -> None:
+    assert {path.name for path in CONFIGS.glob("*.yaml")} == {"fsdp-8b.yaml", "fsdp-70b.yaml"}

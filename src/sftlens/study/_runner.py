@@ -211,9 +211,7 @@ class ProcessRunner:
         apart: whether each worker sees one GPU; else it sees all of them.
     """
 
-    def __init__(
-        self, store: Store, num_workers: int | None = None, *, apart: bool = True
-    ) -> None:
+    def __init__(self, store: Store, num_workers: int | None = None, *, apart: bool = True) -> None:
         devices = _visible_devices() if apart else []
         self.num_workers = num_workers or len(devices) or 1
         self._store = store
