@@ -67,20 +67,32 @@ def test_two_processes_train_as_one(
     assert read_manifest(two, "tune")["config"] == read_manifest(one, "tune")["config"]
 
 
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        (("--batch-size", 5), "batch_size 5 facts cannot be shared by 2 processes"),
+        (("--learning-rate", 1e30, "--size", 16), "fine-tuning diverged"),
+    ],
+)
 def test_what_both_processes_refuse_is_told_once(
-    base: Path, world: Path, mastery_folder: Path, tmp_path: Path
+    base: Path,
+    world: Path,
+    mastery_folder: Path,
+    tmp_path: Path,
+    options: tuple[object, ...],
+    told: str,
 ) -> None:
     done = launch(
         fsdp_config(tmp_path),
         *(base, world, "--mastery", mastery_folder, "--out", tmp_path / "out", "--level", 0),
-        *("--batch-size", 5, "--json"),
+        *(*options, "--json"),
     )
     assert done.returncode != 0
     assert done.stdout == ""
     lines = [line for line in done.stderr.splitlines() if line.startswith("sftlens: ")]
-    assert len(lines) == 1
-    assert "batch_size 5 facts cannot be shared by 2 processes" in lines[0]
-    assert not (tmp_path / "out").exists()
+    assert len(lines) == 1, done.stderr[-3000:]
+    assert told in lines[0]
+    assert [path.name for path in tmp_path.iterdir()] == ["FSDP.yaml"]
 
 
 def test_a_batch_is_shared_equally() -> None:

@@ -109,8 +109,10 @@ def save_gathered(model: Any, dtype: torch.dtype, out: Path, team: Team) -> None
     from torch.distributed.tensor import DTensor
     from transformers import AutoModelForCausalLM
 
+    tensors = model.state_dict()
+    assert any(isinstance(tensor, DTensor) for tensor in tensors.values())
     whole = {}
-    for name, tensor in model.state_dict().items():
+    for name, tensor in tensors.items():
         full = tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
         if team.leads:
             whole[name] = full.to("cpu", dtype if full.is_floating_point() else None)

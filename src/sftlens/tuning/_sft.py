@@ -146,11 +146,12 @@ def fine_tune(
                 equal_steps(trainer, settings.batch_size)
             result = trainer.train()
             losses = [row["loss"] for row in trainer.state.log_history if "loss" in row]
-            if not math.isfinite(losses[-1]):
-                raise UserError(
-                    f"fine-tuning diverged, the loss is {losses[-1]}; lower the learning rate "
-                    f"({settings.learning_rate:g})"
-                )
+            with team.agree():
+                if not math.isfinite(losses[-1]):
+                    raise UserError(
+                        f"fine-tuning diverged, the loss is {losses[-1]}; lower the learning rate "
+                        f"({settings.learning_rate:g})"
+                    )
             if sharded:
                 save_gathered(trainer.model, stored_dtype, out, team)
             elif team.leads:
