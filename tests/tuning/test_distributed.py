@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -11,13 +12,14 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from damaged_models import change_weights
 from launched import fsdp_config
 from sftlens.errors import UserError
 from sftlens.generation import load_model
 from sftlens.manifest import read_manifest
 from sftlens.team import Team
 from sftlens.tuning import TuneSettings, run_tune
-from sftlens.tuning._distributed import share_of_batch
+from sftlens.tuning._distributed import share_of_batch, without_weights
 
 SETTINGS = TuneSettings(learning_rate=1e-3, batch_size=4, num_epochs=2)
 SIZE = 13  # no multiple of the batch: the last step of each epoch is short
@@ -93,6 +95,28 @@ def test_what_both_processes_refuse_is_told_once(
     assert len(lines) == 1, done.stderr[-3000:]
     assert told in lines[0]
     assert [path.name for path in tmp_path.iterdir()] == ["FSDP.yaml"]
+
+
+def test_a_model_without_weights_is_like_the_loaded_one(base: Path, tmp_path: Path) -> None:
+    tied = shutil.copytree(base, tmp_path / "tied")
+    config = json.loads((tied / "config.json").read_text())
+    (tied / "config.json").write_text(json.dumps({**config, "tie_word_embeddings": True}))
+    change_weights(
+        tied, lambda tensors: {k: t for k, t in tensors.items() if k != "lm_head.weight"}
+    )
+    for folder in (base, tied):
+        expected, found = load_model(folder).model, without_weights(folder).model
+        parameters = dict(found.named_parameters())
+        assert {name: one.shape for name, one in parameters.items()} == {
+            name: one.shape for name, one in expected.named_parameters()
+        }
+        assert {one.dtype for one in parameters.values()} == {torch.float32}
+        assert len({one.data_ptr() for one in parameters.values()}) == len(parameters)
+        assert not any(one.is_meta for one in parameters.values())
+        buffers = dict(found.named_buffers())
+        assert buffers  # of the positions
+        for name, buffer in expected.named_buffers():
+            assert torch.equal(buffers[name], buffer), name
 
 
 def test_a_batch_is_shared_equally() -> None:

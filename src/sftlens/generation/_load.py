@@ -83,8 +83,7 @@ def load_model(source: str | Path, *, device: str | None = None) -> LoadedModel:
             )
     if tokenizer.eos_token_id is None:
         raise UserError(f"{folder}: the tokenizer has no end-of-text token; set eos_token")
-    is_elsewhere = any(parameter.is_meta for parameter in model.parameters())  # FSDP
-    if not spread and not is_elsewhere:
+    if not spread:
         model.to(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     return LoadedModel(model.eval(), tokenizer, folder)
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from sftlens.errors import UserError
 from sftlens.generation import LoadedModel, load_model
+from sftlens.progress import quiet_libraries
 from sftlens.team import Team
 
 if TYPE_CHECKING:
@@ -19,21 +20,54 @@ def load_to_train(folder: Path) -> LoadedModel:
     """Load a base model for :func:`fine_tune`, in each of the processes that train it.
 
     Under FSDP with ``fsdp_cpu_ram_efficient_loading`` the weights are read by the first process of
-    each machine alone, into main memory; the others hold shapes, and get their shards from it.
+    each machine alone, into main memory; the others have tensors without content (see
+    :func:`without_weights`), and get their shards from it.
 
     Raises:
         UserError: as :func:`sftlens.generation.load_model`, and under FSDP of the first version.
     """
     team = Team.of_environment()
-    if is_sharded(team) and os.environ.get("FSDP_VERSION") != "2":
+    if not is_sharded(team):
+        team.join()
+        return load_model(folder, device=team.device)
+    if os.environ.get("FSDP_VERSION") != "2":
         raise UserError("the configuration has FSDP 1; write fsdp_version: 2 into its fsdp_config:")
     team.join()
-    return load_model(folder, device="cpu" if is_sharded(team) else team.device)
+    if team.local_rank and _is_set("FSDP_CPU_RAM_EFFICIENT_LOADING"):
+        return without_weights(folder)
+    return load_model(folder, device="cpu")
+
+
+def without_weights(folder: Path) -> LoadedModel:
+    """A model as :func:`sftlens.generation.load_model` gives it, but for the weights.
+
+    They are float32 in main memory that is asked for and never touched, which takes none. On the
+    meta device they would have no addresses, by which accelerate tells them apart.
+    """
+    import torch
+    from accelerate import init_empty_weights
+    from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+
+    local: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
+    with quiet_libraries():
+        config = AutoConfig.from_pretrained(folder, **local)
+        tokenizer = AutoTokenizer.from_pretrained(folder, **local)
+        with init_empty_weights(include_buffers=False):
+            model = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
+    model._apply(
+        lambda tensor: torch.empty_like(tensor, device="cpu") if tensor.is_meta else tensor
+    )
+    model.tie_weights()
+    return LoadedModel(model.eval(), tokenizer, folder)
 
 
 def is_sharded(team: Team) -> bool:
     """Whether the processes train one model under FSDP."""
-    return team.size > 1 and os.environ.get("ACCELERATE_USE_FSDP", "").lower() in ("1", "true")
+    return team.size > 1 and _is_set("ACCELERATE_USE_FSDP")
+
+
+def _is_set(variable: str) -> bool:
+    return os.environ.get(variable, "").lower() in ("1", "true")
 
 
 def shard_on_cpus() -> None:
