@@ -36,7 +36,7 @@ def test_what_the_folder_holds(demo_run: Path) -> None:
     facts = read_facts(demo_run / "world").facts
     assert read_facts(demo_run / "facts.parquet").facts == facts
     content = json.loads((demo_run / "manifest.json").read_text())
-    settings = DEMO.model_dump(mode="json", exclude={"out", "estimate"})
+    settings = DEMO.model_dump(mode="json", exclude={"out", "estimate", "launch"})
     assert content["config"]["study"] == settings
     assert content["result"]["num_facts"] == len(facts)
     assert content["result"]["num_runs"] == len(pl.read_parquet(demo_run / "runs.parquet")) == 2

@@ -47,6 +47,8 @@ def tune(
         seed=seed,
     )
     result = run_tune(base, facts, mastery, out, level=level, size=size, settings=settings)
+    if result is None:  # another process tells it
+        return
     text = (
         f"{result.num_facts} facts of level {level}, {result.num_steps} steps, "
         f"loss {result.final_loss:.2f}: {out}"

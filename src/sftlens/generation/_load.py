@@ -5,12 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from sftlens.checkpoints import open_checkpoint, resolve_model
+from sftlens.checkpoints import Checkpoint, open_checkpoint, resolve_model
 from sftlens.errors import UserError
 from sftlens.progress import quiet_libraries
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+
+_SHARE_FOR_WEIGHTS = 0.85
+"""Of a GPU's memory; the rest is for activations and caches."""
 
 
 class LoadedModel(NamedTuple):
@@ -26,7 +30,8 @@ def load_model(source: str | Path, *, device: str | None = None) -> LoadedModel:
 
     Args:
         source: a Hugging Face folder or a hub id.
-        device: such as ``cpu`` or ``cuda:1``; by default CUDA where there is a device.
+        device: such as ``cpu`` or ``cuda:1``; by default CUDA where there is a device, and several
+            of them, layer by layer, for a model that does not fit into the memory of one.
 
     Returns:
         The model in its stored dtype, in evaluation mode.
@@ -39,7 +44,8 @@ def load_model(source: str | Path, *, device: str | None = None) -> LoadedModel:
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     folder = resolve_model(source)
-    open_checkpoint(folder)
+    checkpoint = open_checkpoint(folder)
+    spread = device is None and _is_spread(checkpoint)
     try:
         with quiet_libraries():
             tokenizer = AutoTokenizer.from_pretrained(
@@ -53,6 +59,7 @@ def load_model(source: str | Path, *, device: str | None = None) -> LoadedModel:
                 trust_remote_code=False,
                 ignore_mismatched_sizes=True,  # told below, by name
                 output_loading_info=True,
+                device_map="auto" if spread else None,
             )
     except torch.OutOfMemoryError:
         raise
@@ -70,11 +77,22 @@ def load_model(source: str | Path, *, device: str | None = None) -> LoadedModel:
             f" ({len(absent)} in all); give a complete checkpoint"
         )
     for name, parameter in model.named_parameters():
-        if not torch.isfinite(parameter).all():
+        if not parameter.is_meta and not torch.isfinite(parameter).all():
             raise UserError(
                 f"{folder}: tensor {name} holds NaN or infinity; give a sound checkpoint"
             )
     if tokenizer.eos_token_id is None:
         raise UserError(f"{folder}: the tokenizer has no end-of-text token; set eos_token")
-    model.to(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    if not spread:
+        model.to(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     return LoadedModel(model.eval(), tokenizer, folder)
+
+
+def _is_spread(checkpoint: Checkpoint) -> bool:
+    """Whether a model goes over several GPUs, since one cannot hold it and room to work."""
+    import torch
+
+    if torch.cuda.device_count() < 2:
+        return False
+    size = sum(tensor.end - tensor.begin for tensor in checkpoint.tensors.values())
+    return size > _SHARE_FOR_WEIGHTS * torch.cuda.mem_get_info(0)[1]

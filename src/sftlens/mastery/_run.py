@@ -27,9 +27,9 @@ from sftlens.mastery._probe import (
 )
 from sftlens.mastery._prompts import Prompter
 from sftlens.mastery._summary import summary
-from sftlens.mastery._team import Team
 from sftlens.outputs import new_folder, require_free, work_folder
 from sftlens.progress import progress, silent
+from sftlens.team import Team
 
 _PARTS = "parts"  # judged completions, group by group
 

@@ -110,6 +110,11 @@ class StudyFile(BaseModel):
     keep_models: Literal["all", "largest", "none"] = Field(
         "largest", description="tuned models that stay; largest: those of the first seed"
     )
+    launch: Path | None = Field(
+        None,
+        description="configuration of `accelerate launch` that each training goes through, for "
+        "models that one GPU cannot train; relative to the study file or the working folder",
+    )
     probe: ProbeSettings = ProbeSettings()
     tune: TuneSettings = TuneSettings()
     score: ScoreSettings = ScoreSettings()
@@ -200,7 +205,17 @@ def load_study(path: Path) -> StudyFile:
     Raises:
         UserError: when it is absent, no YAML, or no study; file and key are named.
     """
-    return checked_settings(StudyFile, _read(path, "base:, facts: and what to vary"), str(path))
+    content = _read(path, "base:, facts: and what to vary")
+    study = checked_settings(StudyFile, content, str(path))
+    if study.launch is None:
+        return study
+    found = [place for place in (path.parent / study.launch, study.launch) if place.is_file()]
+    if not found:
+        raise UserError(
+            f"{path}: launch: {study.launch} does not exist; give a file that `accelerate config` "
+            "wrote, or one of studies/accelerate"
+        )
+    return study.model_copy(update={"launch": found[0].absolute()})
 
 
 def load_rates(path: Path) -> Rates:

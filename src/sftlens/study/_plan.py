@@ -137,6 +137,7 @@ def make_plan(study: StudyFile, sources: Sources) -> Plan:
     outlook = plan.add("outlook", identity, {**graded, **base}, places=at)
     score = {"score": study.score.model_dump(mode="json")}
     plan.add("base-score", {**identity, **score}, {**graded, **base}, places=at)
+    launch = {} if study.launch is None else {"launch": str(study.launch.absolute())}
     for run in training_runs(study):
         tune = study.tune.model_copy(update={"seed": run.seed}).model_dump(mode="json")
         tuned = plan.add(
@@ -144,7 +145,7 @@ def make_plan(study: StudyFile, sources: Sources) -> Plan:
             {**run._asdict(), "tune": tune, **identity},
             {**graded, **base},
             run=run,
-            places=at,
+            places={**at, **launch},
             keeps_model=_keeps_model(study, run),
         )
         plan.runs[tuned] = run

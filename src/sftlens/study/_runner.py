@@ -228,10 +228,11 @@ class ProcessRunner:
     Args:
         store: where the jobs leave their results.
         num_workers: how many at a time; by default one for each GPU, and one without any.
+        apart: whether each worker sees one GPU; else it sees all of them.
     """
 
-    def __init__(self, store: Store, num_workers: int | None = None) -> None:
-        devices = _visible_devices()
+    def __init__(self, store: Store, num_workers: int | None = None, *, apart: bool = True) -> None:
+        devices = _visible_devices() if apart else []
         self.num_workers = num_workers or len(devices) or 1
         self._store = store
         threads = stated_threads() or max(1, _num_threads() // self.num_workers)

@@ -85,13 +85,19 @@ def run_study(
     folder = folder.resolve()
     if not (folder / JOBS).is_dir():
         require_free(folder)
+    if study.launch is not None:
+        if num_workers not in (None, 1):
+            raise UserError(
+                f"{num_workers} jobs at a time: with launch: each job has all GPUs; take 1"
+            )
+        num_workers = 1
     sources = find_sources(study)
     store = Store(folder / JOBS)
     store.folder.mkdir(parents=True, exist_ok=True)
     try:
         with FileLock(store.folder / _LOCK, timeout=0):
             plan = make_plan(study, sources)
-            with _runner(store, num_workers, cluster) as runner:
+            with _runner(store, num_workers, cluster, apart=study.launch is None) as runner:
                 outcome = run_jobs(plan, store, runner)
             return _told(study, plan, store, outcome, folder)
     except Timeout:
@@ -99,10 +105,10 @@ def run_study(
 
 
 def _runner(
-    store: Store, num_workers: int | None, cluster: str | None
+    store: Store, num_workers: int | None, cluster: str | None, *, apart: bool
 ) -> ProcessRunner | RayRunner:
     if cluster is None:
-        return ProcessRunner(store, num_workers)
+        return ProcessRunner(store, num_workers, apart=apart)
     return RayRunner(store, cluster, num_workers)
 
 
@@ -180,7 +186,7 @@ def write_study(
 
 def study_config(study: StudyFile) -> dict[str, Any]:
     """What the manifest says of a study's settings; ``settings`` are those the report tells."""
-    content = study.model_dump(mode="json", exclude={"out", "estimate"})
+    content = study.model_dump(mode="json", exclude={"out", "estimate", "launch"})
     return {"study": content, "settings": _told_settings(study)}
 
 

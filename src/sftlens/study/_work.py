@@ -16,6 +16,7 @@ from sftlens.facts import facts_table, read_facts
 from sftlens.generation import TransformersGenerator, load_model
 from sftlens.mastery import ProbeSettings, best_templates, run_probe
 from sftlens.scoring import ScoreSettings, score
+from sftlens.study._launched import launched_training
 from sftlens.study._layers import restore_layers
 from sftlens.study._plan import Job, Kind
 from sftlens.study._references import score_again, score_base
@@ -133,7 +134,12 @@ def _tune(task: Task) -> dict[str, Any]:
         return left_out(error)
     model = task.folder / MODEL
     model.mkdir()
-    tuned = fine_tune(load_model(task.base), chosen, model, TuneSettings(**task.settings["tune"]))
+    settings = TuneSettings(**task.settings["tune"])
+    if launch := task.job.places.get("launch"):
+        folder = task.folder
+        tuned = launched_training(Path(launch), task.base, chosen, model, settings, folder)
+    else:
+        tuned = fine_tune(load_model(task.base), chosen, model, settings)
     facts_table(chosen).write_parquet(task.folder / TRAINING_FACTS)
     available = sum(is_trained_on(fact) and levels.get(fact.fact_id) == level for fact in facts)
     return {**tuned._asdict(), "num_available": available, "model_of": task.job.name}

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from sftlens.checkpoints import model_identity, resolve_model
-from sftlens.facts import facts_hash, facts_table, read_facts
+from sftlens.facts import Fact, facts_hash, facts_table, read_facts
 from sftlens.manifest import finished_result, write_manifest
 from sftlens.mastery import read_mastery
-from sftlens.outputs import new_folder
-from sftlens.progress import progress
-from sftlens.tuning._sft import TuneSettings, fine_tune, num_steps
+from sftlens.outputs import new_folder, require_free
+from sftlens.progress import Advance, progress, silent
+from sftlens.team import Team
+from sftlens.tuning._distributed import load_to_train, share_of_batch
+from sftlens.tuning._sft import Tuned, TuneSettings, fine_tune, num_steps
 from sftlens.tuning._training_set import choose_training_facts
 
 TRAINING_FACTS = "training_facts.parquet"
@@ -43,11 +46,12 @@ def run_tune(
     level: int,
     size: int | None,
     settings: TuneSettings,
-) -> TuneResult:
+) -> TuneResult | None:
     """Fine-tune a base model on facts of one level and write the model folder, whole or not at all.
 
     Beside the model's files the folder holds the training facts and the manifest. A finished
-    folder of the same call is left as it is.
+    folder of the same call is left as it is. Started by ``accelerate launch``, the processes share
+    the work.
 
     Args:
         base: folder or hub id of the base model.
@@ -58,36 +62,63 @@ def run_tune(
         size: how many training facts; None takes all of the level.
         settings: see :class:`TuneSettings`; its seed draws the facts too.
 
+    Returns:
+        None in all processes but the first.
+
     Raises:
-        UserError: when an input is unusable, the level has no facts, or ``out`` holds something.
+        UserError: when an input is unusable, the level has no facts, ``out`` holds something, or
+            the processes cannot share a step's facts equally.
     """
-    facts = read_facts(source).facts
-    probed = read_mastery(mastery)
-    folder = resolve_model(base)
-    identity = model_identity(folder)
-    probed.require_base(identity)
-    config = {
-        "base": identity,
-        "facts": facts_hash(facts),
-        "mastery": probed.key,
-        "level": level,
-        "size": size,
-        "settings": settings.model_dump(mode="json"),
-    }
-    if finished := finished_result(out, stage="tune", config=config):
-        return TuneResult(**{**finished, "out": str(out)})
-    chosen = choose_training_facts(facts, probed.levels, level=level, size=size, seed=settings.seed)
-    if size is not None and len(chosen) < size:
+    team = Team.of_environment()
+    with team.agree():
+        share_of_batch(settings.batch_size, team)
+        facts = read_facts(source).facts
+        probed = read_mastery(mastery)
+        folder = resolve_model(base)
+        identity = model_identity(folder)
+        probed.require_base(identity)
+        config = {
+            "base": identity,
+            "facts": facts_hash(facts),
+            "mastery": probed.key,
+            "level": level,
+            "size": size,
+            "settings": settings.model_dump(mode="json"),
+        }
+        finished = finished_result(out, stage="tune", config=config)
+        if finished is None:
+            require_free(out)
+    finished = team.gather(finished)[0]
+    if finished is not None:
+        return TuneResult(**{**finished, "out": str(out)}) if team.leads else None
+    with team.agree():
+        chosen = choose_training_facts(
+            facts, probed.levels, level=level, size=size, seed=settings.seed
+        )
+    if size is not None and len(chosen) < size and team.leads:
         sys.stderr.write(
             f"level {level} has {len(chosen)} training facts, not {size}: training on all of them\n"
         )
+    if not team.leads:
+        _train(folder, chosen, out, settings, team, silent)
+        return None
     with new_folder(out) as work:
-        from sftlens.generation import load_model
-
-        loaded = load_model(folder)
         with progress("fine-tuning", num_steps(len(chosen), settings)) as advance:
-            tuned = fine_tune(loaded, chosen, work, settings, advance=advance)
+            tuned = _train(folder, chosen, work, settings, team, advance)
         facts_table(chosen).write_parquet(work / TRAINING_FACTS)
         result = TuneResult(*tuned, str(out))
         write_manifest(work, stage="tune", config=config, result=result._asdict())
     return result
+
+
+def _train(
+    base: Path,
+    chosen: Sequence[Fact],
+    out: Path,
+    settings: TuneSettings,
+    team: Team,
+    advance: Advance,
+) -> Tuned:
+    with team.agree():
+        loaded = load_to_train(base)
+    return fine_tune(loaded, chosen, out, settings, advance=advance)

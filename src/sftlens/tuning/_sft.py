@@ -15,6 +15,14 @@ from sftlens.errors import UserError
 from sftlens.facts import Fact
 from sftlens.generation import LoadedModel, answer_completion, question_prompt
 from sftlens.progress import Advance, quiet_libraries, silent
+from sftlens.team import Team
+from sftlens.tuning._distributed import (
+    equal_steps,
+    is_sharded,
+    save_gathered,
+    shard_on_cpus,
+    share_of_batch,
+)
 
 
 class TuneSettings(BaseModel):
@@ -48,7 +56,7 @@ class Tuned(NamedTuple):
 
 
 def num_steps(num_facts: int, settings: TuneSettings) -> int:
-    """Optimiser steps of a run on one device."""
+    """Optimiser steps of a run, by however many processes."""
     return -(-num_facts // settings.batch_size) * settings.num_epochs
 
 
@@ -64,17 +72,20 @@ def fine_tune(
 
     The prompt is ``<|question|> QUESTION <|answer|>`` after BOS, the completion `` ANSWER `` and
     EOS; the loss is on the completion alone. Weights are trained in float32 (on CUDA with bfloat16
-    arithmetic) and saved in the dtype they were loaded in.
+    arithmetic) and saved in the dtype they were loaded in. Started by ``accelerate launch``, the
+    processes share each step's facts, and the first writes the files.
 
     Args:
-        loaded: the base model; it is changed, so load it anew for another run.
+        loaded: the base model, of several processes as :func:`load_to_train` gives it; it is
+            changed, so load it anew for another run.
         facts: the training facts.
         out: an existing folder that takes the model's files.
         settings: see :class:`TuneSettings`.
         advance: told after each of :func:`num_steps` steps.
 
     Raises:
-        UserError: when the loss became NaN or infinite, or several GPUs are visible.
+        UserError: when the loss became NaN or infinite, several GPUs are visible to one process,
+            or the processes cannot share a step's facts equally.
     """
     import torch
     from datasets import Dataset
@@ -82,14 +93,17 @@ def fine_tune(
     from trl import SFTConfig, SFTTrainer
 
     settings = settings or TuneSettings()
-    if torch.cuda.device_count() > 1:
+    team = Team.of_environment()
+    if team.size == 1 and torch.cuda.device_count() > 1:
         raise UserError(
             f"{torch.cuda.device_count()} GPUs are visible, and one process trains on one; set "
-            "CUDA_VISIBLE_DEVICES to a single one"
+            "CUDA_VISIBLE_DEVICES to a single one, or start it with `accelerate launch`"
         )
+    batch_size = share_of_batch(settings.batch_size, team)
     model, tokenizer, _ = loaded
     stored_dtype = model.dtype
-    on_cuda = model.device.type == "cuda"
+    sharded = is_sharded(team)
+    on_cuda = torch.cuda.is_available() if sharded else model.device.type == "cuda"
     rows = [
         {"prompt": question_prompt(fact.question), "completion": answer_completion(fact)}
         for fact in facts
@@ -99,7 +113,7 @@ def fine_tune(
         with quiet_libraries():
             arguments = SFTConfig(
                 output_dir=str(scratch),
-                per_device_train_batch_size=settings.batch_size,
+                per_device_train_batch_size=batch_size,
                 num_train_epochs=settings.num_epochs,
                 learning_rate=settings.learning_rate,
                 lr_scheduler_type="cosine",
@@ -118,6 +132,8 @@ def fine_tune(
                 disable_tqdm=True,
                 seed=settings.seed,
             )
+            if sharded and not on_cuda:
+                shard_on_cpus()
             trainer = SFTTrainer(
                 model=model.float().train(),
                 args=arguments,
@@ -126,15 +142,22 @@ def fine_tune(
                 callbacks=[_advance_callback(advance)],
             )
             trainer.remove_callback(PrinterCallback)
+            if team.size > 1:
+                equal_steps(trainer, settings.batch_size)
             result = trainer.train()
             losses = [row["loss"] for row in trainer.state.log_history if "loss" in row]
-            if not math.isfinite(losses[-1]):
-                raise UserError(
-                    f"fine-tuning diverged, the loss is {losses[-1]}; lower the learning rate "
-                    f"({settings.learning_rate:g})"
-                )
-            model.to(stored_dtype).save_pretrained(out)
-            tokenizer.save_pretrained(out)
+            with team.agree():
+                if not math.isfinite(losses[-1]):
+                    raise UserError(
+                        f"fine-tuning diverged, the loss is {losses[-1]}; lower the learning rate "
+                        f"({settings.learning_rate:g})"
+                    )
+            if sharded:
+                save_gathered(trainer.model, stored_dtype, out, team)
+            elif team.leads:
+                model.to(stored_dtype).save_pretrained(out)
+            if team.leads:
+                tokenizer.save_pretrained(out)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
     return Tuned(len(facts), result.global_step, float(losses[-1]))
