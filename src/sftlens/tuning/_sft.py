@@ -15,6 +15,7 @@ from sftlens.errors import UserError
 from sftlens.facts import Fact
 from sftlens.generation import LoadedModel, answer_completion, question_prompt
 from sftlens.progress import Advance, quiet_libraries, silent
+from sftlens.tuning._lora import LoraSettings, with_adapter
 
 
 class TuneSettings(BaseModel):
@@ -58,23 +59,27 @@ def fine_tune(
     out: Path,
     settings: TuneSettings | None = None,
     *,
+    lora: LoraSettings | None = None,
     advance: Advance = silent,
 ) -> Tuned:
-    """Fine-tune a model on facts with TRL and save it with its tokenizer.
+    """Fine-tune a model on facts with TRL and save it, or its LoRA adapter, with its tokenizer.
 
     The prompt is ``<|question|> QUESTION <|answer|>`` after BOS, the completion `` ANSWER `` and
     EOS; the loss is on the completion alone. Weights are trained in float32 (on CUDA with bfloat16
-    arithmetic) and saved in the dtype they were loaded in.
+    arithmetic) and saved in the dtype they were loaded in. With LoRA they stay as they were loaded,
+    and the adapter that is trained in their stead is saved, in float32, as PEFT saves it.
 
     Args:
         loaded: the base model; it is changed, so load it anew for another run.
         facts: the training facts.
         out: an existing folder that takes the model's files.
         settings: see :class:`TuneSettings`.
+        lora: train an adapter of this kind instead of all weights.
         advance: told after each of :func:`num_steps` steps.
 
     Raises:
-        UserError: when the loss became NaN or infinite, or several GPUs are visible.
+        UserError: when the loss became NaN or infinite, several GPUs are visible, or the model has
+            no modules of LoRA's names.
     """
     import torch
     from datasets import Dataset
@@ -90,6 +95,7 @@ def fine_tune(
     model, tokenizer, _ = loaded
     stored_dtype = model.dtype
     on_cuda = model.device.type == "cuda"
+    rate = settings.learning_rate if lora is None else lora.rate(settings.learning_rate)
     rows = [
         {"prompt": question_prompt(fact.question), "completion": answer_completion(fact)}
         for fact in facts
@@ -101,7 +107,7 @@ def fine_tune(
                 output_dir=str(scratch),
                 per_device_train_batch_size=settings.batch_size,
                 num_train_epochs=settings.num_epochs,
-                learning_rate=settings.learning_rate,
+                learning_rate=rate,
                 lr_scheduler_type="cosine",
                 warmup_steps=settings.warmup_ratio,
                 weight_decay=settings.weight_decay,
@@ -118,8 +124,12 @@ def fine_tune(
                 disable_tqdm=True,
                 seed=settings.seed,
             )
+            if lora is None:
+                trained = model.float()
+            else:
+                trained = with_adapter(model, lora, settings.seed)
             trainer = SFTTrainer(
-                model=model.float().train(),
+                model=trained.train(),
                 args=arguments,
                 train_dataset=Dataset.from_list(rows),
                 processing_class=tokenizer,
@@ -131,9 +141,11 @@ def fine_tune(
             if not math.isfinite(losses[-1]):
                 raise UserError(
                     f"fine-tuning diverged, the loss is {losses[-1]}; lower the learning rate "
-                    f"({settings.learning_rate:g})"
+                    f"({rate:g})"
                 )
-            model.to(stored_dtype).save_pretrained(out)
+            if lora is None:
+                model.to(stored_dtype)
+            trained.save_pretrained(out)
             tokenizer.save_pretrained(out)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
