@@ -111,6 +111,6 @@ def test_a_base_of_half_precision(base: Path, tmp_path: Path, facts: list[Fact])
 
 
 def test_modules_that_are_absent(base: Path, tmp_path: Path, facts: list[Fact]) -> None:
-    with pytest.raises(UserError, match="target_modules: .*absent") as refused:
+    with pytest.raises(UserError, match=r"target_modules: .*absent") as refused:
         tune(base, tmp_path / "out", facts[:4], lora=LoraSettings(target_modules=("absent",)))
     assert "\n" not in str(refused.value)

@@ -16,11 +16,12 @@ from sftlens.facts import facts_table, read_facts
 from sftlens.generation import TransformersGenerator, load_model
 from sftlens.mastery import ProbeSettings, best_templates, run_probe
 from sftlens.scoring import ScoreSettings, score
+from sftlens.study._other_tasks import run_other_tasks
 from sftlens.study._plan import Job, Kind
 from sftlens.study._restoring import labelled, restore
 from sftlens.study._store import MODEL, Store
 from sftlens.study._tasks import FACTS, MASTERY, WORLD, Task, is_trained_on, is_used, left_out
-from sftlens.tuning import TuneSettings, choose_training_facts, fine_tune
+from sftlens.tuning import LoraSettings, TuneSettings, choose_training_facts, fine_tune
 from sftlens.weights import diff, open_pair
 from sftlens.world import EXPOSURES, PretrainSettings, WorldSettings, pretrain, write_world
 
@@ -122,14 +123,16 @@ def _tune(task: Task) -> dict[str, Any]:
         return left_out(error)
     model = task.folder / MODEL
     model.mkdir()
-    tuned = fine_tune(load_model(task.base), chosen, model, TuneSettings(**task.settings["tune"]))
+    lora = LoraSettings(**task.settings["lora"]) if "lora" in task.settings else None
+    settings = TuneSettings(**task.settings["tune"])
+    tuned = fine_tune(load_model(task.base), chosen, model, settings, lora=lora)
     facts_table(chosen).write_parquet(task.folder / TRAINING_FACTS)
     available = sum(is_trained_on(fact) and levels.get(fact.fact_id) == level for fact in facts)
     return {**tuned._asdict(), "num_available": available, "model_of": task.job.name}
 
 
 def _score(task: Task) -> dict[str, Any]:
-    model, tokenizer, _ = load_model(task.tuned)
+    model, tokenizer, _ = task.load_scored()
     table = score(
         TransformersGenerator(model, tokenizer),
         task.scored_facts(),
@@ -201,4 +204,5 @@ _WORK: dict[Kind, Callable[[Task], dict[str, Any]]] = {
     "divergence": _divergence,
     "change": _change,
     "restore": restore,
+    "tasks": run_other_tasks,
 }
