@@ -6,6 +6,7 @@ import json
 import shutil
 import signal
 from collections.abc import Sequence
+from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 from typing import NamedTuple
 
@@ -27,6 +28,7 @@ from sftlens.scoring import (
     score,
 )
 from sftlens.study import Plan, Store, StudyFile, make_plan, run_study
+from sftlens.study._harness_tasks import find_tasks
 from sftlens.study._other_tasks import TASK_SCORES_SCHEMA
 from sftlens.study._study import do_here, find_sources, write_study
 from sftlens.study._tasks import is_scored
@@ -161,7 +163,7 @@ def test_the_runs_of_strategies(run: StudyRun) -> None:
     assert scores.schema == {"run": pl.String(), **SCORES_SCHEMA}
     assert list(dict.fromkeys(scores["run"])) == runs["run"].to_list()
     # What stands under a level is trained on whole weights alone.
-    for name in ("runs", "scores", "divergence", "restorations"):
+    for name in ("runs", "scores", "restorations"):
         assert set(run.table(name)["run"]) == {RUN, "level0-size8-seed1"}
 
 
@@ -285,8 +287,6 @@ def test_refused_tasks_are_told_first(
 def test_the_harness_is_asked_for_first(
     study: StudyFile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from importlib.metadata import PackageNotFoundError
-
     def absent(name: str) -> str:
         raise PackageNotFoundError(name)
 
@@ -296,9 +296,13 @@ def test_the_harness_is_asked_for_first(
     assert not (tmp_path / "out").exists()
 
 
-def test_a_custom_tag_is_passed_over(tmp_path: Path) -> None:
-    from sftlens.study._harness_tasks import find_tasks
+def test_a_name_that_two_tasks_have(tmp_path: Path) -> None:
+    (tmp_path / "own.yaml").write_text("task: mine\n")
+    with pytest.raises(UserError, match="mine is named twice"):
+        find_tasks(["mine", str(tmp_path / "own.yaml")])
 
+
+def test_a_custom_tag_is_passed_over(tmp_path: Path) -> None:
     (tmp_path / "own.yaml").write_text("task: mine\nprocess_results: !function utils.x\n")
     (found,) = find_tasks([str(tmp_path / "own.yaml")])
     assert (found.name, found.folder) == ("mine", str(tmp_path))

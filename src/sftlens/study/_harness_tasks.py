@@ -41,7 +41,7 @@ def find_tasks(entries: Sequence[str]) -> tuple[NamedTask, ...]:
             that of all files beside it; data elsewhere does not count.
 
     Raises:
-        UserError: when the harness is not installed, or a file is no task.
+        UserError: when the harness is not installed, a file is no task, or two have one name.
     """
     if not entries:
         return ()
@@ -51,7 +51,7 @@ def find_tasks(entries: Sequence[str]) -> tuple[NamedTask, ...]:
         raise UserError(
             "tasks: take lm-evaluation-harness, which is not installed; `pip install sftlens[eval]`"
         ) from None
-    found = []
+    found: list[NamedTask] = []
     for entry in entries:
         if entry.endswith(_ENDINGS):
             file = Path(entry).expanduser().absolute()
@@ -59,6 +59,10 @@ def find_tasks(entries: Sequence[str]) -> tuple[NamedTask, ...]:
             found.append(NamedTask(name, f"{harness}, {_content(file.parent)}", str(file.parent)))
         else:
             found.append(NamedTask(entry, harness, None))
+        if found[-1].name in [task.name for task in found[:-1]]:
+            raise UserError(
+                f"tasks: {found[-1].name} is named twice; give one of them another name"
+            )
     return tuple(found)
 
 

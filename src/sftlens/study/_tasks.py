@@ -67,7 +67,7 @@ class Task(NamedTuple):
         if not is_adapter(self.tuned):
             return load_model(self.tuned)
         loaded = load_model(self.base)
-        Sweep(loaded.model, open_pair(self.base, self.tuned))
+        Sweep(loaded.model, open_pair(self.base, self.tuned))  # merges the adapter
         return loaded
 
     def mastery(self) -> Mastery:
