@@ -143,6 +143,7 @@ def test_a_plan_counts_strategies_and_tasks(tmp_path: Path) -> None:
     assert values["fine-tuning"] == 2 * 1 + 2 * 2 + 2 * 2
     assert values["answers of tuned models"] == (6 + 1) * 3
     assert values["models on other tasks"] == 1 + 1 + 2 * 2
+    assert values["disk, tuned models"] == pytest.approx(2 * 2000 / 1e9)  # no adapters
     assert found.kinds["tasks"] == 2
     assert any("6 models on other tasks" in note for note in found.notes)
 

@@ -239,7 +239,8 @@ class _Parts:
         ]
         if self.size.num_bytes is None or self.size.num_parameters is None:
             return found
-        kept = sum(job.keeps_model for job in self.plan.of_kind("tune"))
+        whole = [job for job in self.plan.of_kind("tune") if not self.plan.runs[job.name].lora]
+        kept = sum(job.keeps_model for job in whole)  # adapters are small
         found.append(
             Estimate(
                 "disk, tuned models",
