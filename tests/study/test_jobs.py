@@ -365,9 +365,9 @@ def test_a_changed_setting_does_again_what_depends_on_it(
     assert collected.num_runs == 12
     found = read_tables(tmp_path)
     assert found["runs"].equals(tables["runs"])
-    assert len(found["mixed_runs"]) == 4
-    assert found["mixed_runs"]["level"].null_count() == 4
-    assert set(found["mixed_scores"]["run"]) == set(found["mixed_runs"]["run"])
+    assert found["strategy_runs"]["strategy"].to_list() == ["mixed"] * 4
+    assert found["strategy_runs"]["level"].null_count() == 4
+    assert set(found["strategy_scores"]["run"]) == set(found["strategy_runs"]["run"])
     assert dict.fromkeys(found["restorations"]["method"]) == dict.fromkeys(methods)
     removed = dict(found["restorations"].filter(run=LARGEST[0])["method", "norm_removed"].rows())
     assert removed["relative"] > removed["absolute-bottom"]

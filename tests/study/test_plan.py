@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from sftlens.study import Plan, Run, Sources, StudyFile, make_plan, training_runs
+from sftlens.study._harness_tasks import NamedTask
 
 HERE = Sources({"weights": "w", "files": "f"}, "/models/base", "h", "facts.csv")
 STUDY: dict[str, Any] = {
@@ -31,12 +32,15 @@ def kinds_changed(**changes: Any) -> set[str]:
 
 
 def test_the_runs_of_a_study() -> None:
-    study = StudyFile.model_validate({**STUDY, "strategies": ["by-level", "mixed"]})
+    study = StudyFile.model_validate({**STUDY, "strategies": ["by-level", "mixed", "lora"]})
     runs = training_runs(study)
-    assert runs == [Run(k, n, s) for n in (8, 16) for k in (0, 3, None) for s in (0, 1)]
-    assert len({run.name for run in runs}) == 12
+    whole = [Run(k, n, s) for n in (8, 16) for k in (0, 3, None) for s in (0, 1)]
+    assert runs == [*whole, *(Run(k, 16, s, lora=True) for k in (0, 3) for s in (0, 1))]
+    assert len({run.name for run in runs}) == 16
     assert runs[0].name == "level0-size8-seed0"
-    assert runs[-1].name == "mixed-size16-seed1"
+    assert runs[11].name == "mixed-size16-seed1"
+    assert runs[-1].name == "lora-level3-size16-seed1"
+    assert [runs[n].strategy for n in (0, 11, -1)] == ["by-level", "mixed", "lora"]
     assert Run(1, "all", 0).name == "level1-all-seed0"
 
 
@@ -76,6 +80,48 @@ def test_more_runs_leave_the_others_as_they_are() -> None:
     before, after = keys(), keys(seeds=3, sizes=[8, 16, 12], levels=[0, 3, 4])
     assert before.items() <= after.items()
     assert len(after) > len(before)
+
+
+STRATEGIES: dict[str, Any] = {
+    "strategies": ["by-level", "mixed", "lora"],
+    "instruct": "chat",
+    "tasks": ["a_task", "own.yaml"],
+}
+TASKS = (NamedTask("a_task", "lm-eval 1", None), NamedTask("own", "lm-eval 1, o", "/tasks"))
+CHAT = HERE._replace(instruct={"weights": "c"}, instruct_folder="/models/chat", tasks=TASKS)
+
+
+def test_strategies_and_tasks_add_jobs() -> None:
+    plain, more = keys(), keys(CHAT, **STRATEGIES)
+    assert plain.items() <= more.items()
+    tuned = [f"{k}-size{n}-seed{s}" for n in (8, 16) for k in ("mixed",) for s in (0, 1)]
+    tuned += [f"lora-level{k}-size16-seed{s}" for k in (0, 3) for s in (0, 1)]
+    added = [f"{kind} {name}" for kind in ("tune", "score") for name in tuned]
+    evaluated = ["base", "level0-size16-seed0", "level3-size16-seed0"]
+    added += ["score instruct", *(f"tasks {name}" for name in evaluated)]
+    assert more.keys() - plain.keys() == set(added)
+
+
+@pytest.mark.parametrize(
+    ("sources", "changes", "changed"),
+    [
+        ({"instruct": {"weights": "d"}}, {}, {"score instruct"}),
+        ({"instruct_folder": "/elsewhere"}, {}, set()),
+        ({"tasks": (TASKS[0], TASKS[1]._replace(folder="/moved"))}, {}, set()),
+        ({"tasks": (TASKS[0], TASKS[1]._replace(identity="p"))}, {}, {"tasks"}),
+        ({}, {"harness": {"limit": 3}}, {"tasks"}),
+        ({}, {"lora": {"rank": 3}}, {"tune lora", "score lora"}),
+        ({}, {"shares": [10]}, {"change", "restore", "tasks level"}),
+    ],
+)
+def test_a_change_reaches_strategies_and_tasks(
+    sources: dict[str, Any], changes: dict[str, Any], changed: set[str]
+) -> None:
+    before = keys(CHAT, **STRATEGIES)
+    after = keys(CHAT._replace(**sources), **{**STRATEGIES, **changes})
+    assert before.keys() == after.keys()
+    different = {name for name in before if before[name] != after[name]}
+    assert different == {name for name in before if name.startswith(tuple(changed))}
 
 
 def test_where_things_lie_does_not_count() -> None:

@@ -54,13 +54,8 @@ def test_the_ready_files_are_planned(name: str) -> None:
     study = load_study(STUDIES / name)
     found = plan_study(study)
     assert found.num_jobs == sum(found.kinds.values())
-    assert {one.unit for one in found.estimate} == {
-        "completions",
-        "steps",
-        "answers",
-        "hours",
-        "GB",
-    }
+    units = {"completions", "steps", "answers", "hours", "GB"}
+    assert {one.unit for one in found.estimate} == units | ({"models"} if study.tasks else set())
     assert all(one.value >= 0 and one.rests_on for one in found.estimate)
     if study.scale is None:
         # Out-of-domain facts of the train split are of no use, and are not probed.
@@ -80,6 +75,9 @@ def test_the_papers_studies(name: str) -> None:
         ScoreSettings(),
     )
     assert {"relative", "random", "interpolation"} <= set(study.methods)
+    assert study.strategies == ("by-level", "mixed", "lora")
+    assert study.instruct is not None
+    assert study.tasks == ("gsm8k", "xsum")
     assert sum(study.estimate.level_sizes or ()) == 75_944
     assert len([name for name in READY if name.startswith("paper/")]) == 5
 
@@ -121,6 +119,37 @@ def test_a_plan_counts(tmp_path: Path) -> None:
         update={"estimate": study.estimate.model_copy(update={"num_parameters": 10**12})}
     )
     assert any("fine-tuning does not fit" in note for note in plan_study(stated).notes)
+
+
+def test_a_plan_counts_strategies_and_tasks(tmp_path: Path) -> None:
+    """By hand: 9 training facts of one level; LoRA at the restored size, all of them."""
+    rows = [f"P19,A{n},Where was A{n} born?,X,train,in" for n in range(45)]
+    rows += [f"P19,B{n},Where was B{n} born?,X,test,in" for n in range(3)]
+    header = "topic,subject,question,answers,split,domain"
+    (tmp_path / "facts.csv").write_text("\n".join([header, *rows]))
+    study = StudyFile.model_validate(
+        {
+            "base": "org/absent",
+            "facts": str(tmp_path / "facts.csv"),
+            "strategies": ["by-level", "lora"],
+            "instruct": "org/absent-chat",
+            "tasks": ["gsm8k"],
+            "levels": [0],
+            "sizes": [4, 8],
+            "seeds": 2,
+            "shares": [10, 20],
+            "tune": {"batch_size": 4},
+            "estimate": {"num_parameters": 1000},
+        }
+    )
+    found = plan_study(study)
+    values = {one.what: one.value for one in found.estimate}
+    assert values["fine-tuning"] == 2 * 1 + 2 * 2 + 2 * 2
+    assert values["answers of tuned models"] == (6 + 1) * 3
+    assert values["models on other tasks"] == 1 + 1 + 2 * 2
+    assert values["disk, tuned models"] == pytest.approx(2 * 2000 / 1e9)  # no adapters
+    assert found.kinds["tasks"] == 2
+    assert any("6 models on other tasks" in note for note in found.notes)
 
 
 GOOD: dict[str, Any] = {"base": "org/model", "facts": "facts.csv"}
@@ -168,7 +197,10 @@ def test_files_that_are_refused(tmp_path: Path, text: str, told: str) -> None:
         ("methods", ["magic"], "'magic' is unknown; choose from relative"),
         ("methods", ["dg-hard"], "takes no share"),
         ("methods", ["dare-bottom"], "order 'bottom' has no effect"),
-        ("strategies", ["lora"], "strategies.0: 'lora' is refused"),
+        ("strategies", ["qlora"], "strategies.0: 'qlora' is refused"),
+        ("lora", {"rank": 0}, "lora.rank: 0 is refused"),
+        ("harness", {"limits": 1}, "harness.limits: is no key here; known: limit"),
+        ("tasks", ["gsm8k", "gsm8k"], "gsm8k is given twice"),
         ("restored_sizes", [7], "restored_sizes: 7 is none of the sizes"),
         ("tune", {"seed": 1}, "write seeds: instead"),
         ("probe", {"num_samples": "\u202e\n{x}"}, "probe.num_samples: "),

@@ -14,7 +14,8 @@ from sftlens.outputs import new_file
 from sftlens.scoring import SCORES_SCHEMA
 from sftlens.study._file import ALL, Run
 from sftlens.study._layers import LAYER_SCORES
-from sftlens.study._plan import Kind, Plan
+from sftlens.study._other_tasks import TASK_SCORES, TASK_SCORES_SCHEMA
+from sftlens.study._plan import INSTRUCT, Kind, Plan
 from sftlens.study._references import BASE_SCORES, NOISE
 from sftlens.study._restoring import (
     RESTORATIONS,
@@ -36,18 +37,23 @@ RUNS_SCHEMA = {
     "num_steps": pl.Int32,
     "final_loss": pl.Float64,
 }
+STRATEGY_RUNS_SCHEMA = {
+    "run": pl.String,
+    "strategy": pl.String,
+    **{name: dtype for name, dtype in RUNS_SCHEMA.items() if name != "run"},
+}
 _RUN = {"run": pl.String()}
 _LABELS = {**_RUN, "method": pl.String(), "share": pl.Float64()}
 
-MIXED_RUNS = "mixed_runs"
-MIXED_SCORES = "mixed_scores"
+STRATEGY_RUNS = "strategy_runs"
+STRATEGY_SCORES = "strategy_scores"
 
 
 class Collected(NamedTuple):
     """What the tables hold.
 
     Attributes:
-        num_runs: models that were fine-tuned, those of mixed levels included.
+        num_runs: models that were fine-tuned, those of other strategies included.
         num_restorations: restorations that were scored.
         levels: facts of level 0 to 4; None where the probe is not done.
         notes: what is missing from the tables, and why.
@@ -64,8 +70,9 @@ def write_tables(plan: Plan, store: Store, folder: Path) -> Collected:
 
     ``facts``, ``mastery``, ``completions``, ``runs``, ``scores``, ``divergence``,
     ``concentration``, ``tensors``, ``restorations``, ``base_scores``, ``noise``,
-    ``training_scores`` and ``layer_scores``; of a scale model ``exposures``; of runs on mixed
-    levels ``mixed_runs`` and ``mixed_scores``, which have no level to stand under.
+    ``training_scores`` and ``layer_scores``; of a scale model ``exposures``; of strategies other
+    than one level's facts ``strategy_runs`` and ``strategy_scores``; of other tasks
+    ``task_scores``.
 
     Args:
         plan: the jobs.
@@ -77,13 +84,13 @@ def write_tables(plan: Plan, store: Store, folder: Path) -> Collected:
     idle = {name for name, result in results.items() if "left_out" in result}
     runs, notes = _runs(plan, results)
 
-    def files(kind: Kind, file: str, *, mixed: bool = False) -> list[Path]:
-        wanted = [run.name for run in runs.values() if (run.level is None) is mixed]
+    def files(kind: Kind, file: str, models: Iterable[str] | None = None) -> list[Path]:
+        wanted = [run.name for run in by_level.values()] if models is None else models
         jobs = (plan.jobs.get(f"{kind} {name}") for name in wanted)
         return [store.path(j) / file for j in jobs if j and j.name in done - idle]
 
-    by_level = {name: run for name, run in runs.items() if run.level is not None}
-    mixed = {name: run for name, run in runs.items() if run.level is None}
+    by_level = {name: run for name, run in runs.items() if run.strategy == "by-level"}
+    others = {name: run for name, run in runs.items() if run.strategy != "by-level"}
     if "facts" in done:
         _gather(folder, "facts", [store.path(plan.jobs["facts"]) / FACTS])
         if "world" in plan.jobs:
@@ -107,10 +114,16 @@ def write_tables(plan: Plan, store: Store, folder: Path) -> Collected:
     _gather(folder, "noise", files("noise", NOISE))
     _gather(folder, "training_scores", files("restore", TRAINING_SCORES))
     _gather(folder, "layer_scores", files("layers", LAYER_SCORES))
-    if any(run.level is None for run in plan.runs.values()):
-        _write(folder, MIXED_RUNS, _runs_table(mixed, results))
-        of_mixed = files("score", SCORES, mixed=True)
-        _gather(folder, MIXED_SCORES, of_mixed, {**_LABELS, **SCORES_SCHEMA})
+    has_instruct = f"score {INSTRUCT}" in plan.jobs
+    if has_instruct or any(run.strategy != "by-level" for run in plan.runs.values()):
+        table = _strategies_table(others, results, has_instruct=f"score {INSTRUCT}" in done)
+        _write(folder, STRATEGY_RUNS, table)
+        told = files("score", SCORES, [*(run.name for run in others.values()), INSTRUCT])
+        _gather(folder, STRATEGY_SCORES, told, {**_RUN, **SCORES_SCHEMA})
+    if plan.of_kind("tasks"):
+        evaluated = [job for job in plan.of_kind("tasks") if job.name in done - idle]
+        told = [store.path(job) / TASK_SCORES for job in evaluated]
+        _gather(folder, "task_scores", told, TASK_SCORES_SCHEMA)
     if "outlook" in idle:
         notes.append(f"divergence is not measured: {results['outlook']['left_out']}")
     num_restorations = sum(
@@ -128,7 +141,7 @@ def _runs(
     """The runs that have a model of their own, by the name of their job, and what to tell."""
     runs: dict[str, Run] = {}
     notes: list[str] = []
-    taken: set[tuple[int | None, object, int]] = set()
+    taken: set[tuple[str, int | None, object, int]] = set()
     largest = max((run.size for run in plan.runs.values() if run.size != ALL), default=0)
     for name, run in plan.runs.items():
         found = results.get(name)
@@ -142,10 +155,11 @@ def _runs(
         what = "all levels together have" if run.level is None else f"level {run.level} has"
         if run.size == largest and found["num_facts"] != run.size:
             notes.append(f"{what} {available} training facts, not {run.size}")
-        if (run.level, size, run.seed) in taken:
+        place = (run.strategy, run.level, size, run.seed)
+        if place in taken:
             notes.append(f"{what} {size} training facts: all is the same as {size}")
             continue
-        taken.add((run.level, size, run.seed))
+        taken.add(place)
         runs[name] = run
     return runs, list(dict.fromkeys(notes))
 
@@ -166,6 +180,19 @@ def _runs_table(
     return pl.DataFrame(rows, schema=RUNS_SCHEMA, orient="row")
 
 
+def _strategies_table(
+    runs: Mapping[str, Run], results: Mapping[str, Mapping[str, object]], *, has_instruct: bool
+) -> pl.DataFrame:
+    """The runs of other strategies, and the instruct model, which has no run of the study's own."""
+    strategies = pl.Series("strategy", [run.strategy for run in runs.values()], pl.String)
+    table = _runs_table(runs, results).with_columns(strategies).select(*STRATEGY_RUNS_SCHEMA)
+    if not has_instruct:
+        return table
+    row = {"run": INSTRUCT, "strategy": INSTRUCT}
+    instruct = pl.DataFrame([row], schema=STRATEGY_RUNS_SCHEMA)
+    return pl.concat([table, instruct])
+
+
 def _gather(
     folder: Path,
     name: str,
@@ -180,8 +207,11 @@ def _gather(
         else:
             (folder / f"{name}.parquet").unlink(missing_ok=True)
         return
+    gathered = pl.concat(scans)
+    if schema is not None:
+        gathered = gathered.select(*schema)
     with new_file(folder / f"{name}.parquet") as path:
-        pl.concat(scans).sink_parquet(path)
+        gathered.sink_parquet(path)
 
 
 def _write(folder: Path, name: str, table: pl.DataFrame) -> None:

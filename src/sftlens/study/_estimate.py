@@ -13,6 +13,7 @@ from sftlens.facts import Fact, read_facts
 from sftlens.mastery import NUM_LEVELS, num_completions
 from sftlens.study._calibrate import calibrate
 from sftlens.study._file import Run, StudyFile, training_runs
+from sftlens.study._harness_tasks import NamedTask
 from sftlens.study._plan import Plan, Sources, make_plan
 from sftlens.study._rates import (
     DEVICES,
@@ -73,7 +74,8 @@ def plan_study(
     Raises:
         UserError: when the facts are not to be had, or there is no base to measure yet.
     """
-    plan = make_plan(study, Sources(base={"source": study.base or ""}))
+    tasks = tuple(NamedTask(entry, "", None) for entry in study.tasks)
+    plan = make_plan(study, Sources(base={"source": study.base or ""}, tasks=tasks))
     facts = _facts(study)
     size = _model_size(study)
     told = _rates(study, size, rates, facts if calibration else None)
@@ -116,6 +118,9 @@ class _Parts:
         restored = {job.settings["run"] for job in plan.of_kind("restore")}
         self.num_restored_runs = len([run for run in self.runs if run.name in restored])
         self.num_restorations = self.num_restored_runs * len(study.methods) * len(study.shares)
+        evaluated = [job for job in plan.of_kind("tasks") if "tuned" in job.inputs]
+        self.num_evaluated = len(evaluated)
+        self.num_on_tasks = len(plan.of_kind("tasks")) + len(evaluated) * 2 * len(study.shares)
         self.num_answers = {
             "scoring": len(plan.of_kind("score")) * self.num_scored,
             "restoring": self.num_restorations * self.num_scored,
@@ -128,7 +133,7 @@ class _Parts:
     def counts(self) -> list[Estimate]:
         steps = sum(num_steps(self.num_training_facts(run), self.study.tune) for run in self.runs)
         probe = self.study.probe
-        return [
+        found = [
             Estimate(
                 "completions of the probe",
                 self.num_completions,
@@ -147,7 +152,8 @@ class _Parts:
                 "answers of tuned models",
                 self.num_answers["scoring"],
                 "answers",
-                f"{self.num_scored:,} facts (test, and in-domain validation) of each run",
+                f"{self.num_scored:,} facts (test, and in-domain validation) of each run"
+                + (" and of the instruct model" if self.study.instruct else ""),
             ),
             Estimate(
                 "answers of restored models",
@@ -157,6 +163,17 @@ class _Parts:
                 f"{len(self.study.methods)} methods × {len(self.study.shares)} shares",
             ),
         ]
+        if self.study.tasks:
+            found.append(
+                Estimate(
+                    "models on other tasks",
+                    self.num_on_tasks,
+                    "models",
+                    f"the base, and {self.num_evaluated} tuned models with 2 × "
+                    f"{len(self.study.shares)} restorations each, on {', '.join(self.study.tasks)}",
+                )
+            )
+        return found
 
     def hours(self) -> list[Estimate]:
         if self.told is None:
@@ -193,7 +210,8 @@ class _Parts:
         )
         if self.size.num_bytes is not None:
             rankings = len(self.study.methods) * len(self.plan.of_kind("restore"))
-            passes = _PASSES * (rankings + len(self.plan.of_kind("change")))
+            changes = len(self.plan.of_kind("change")) + self.num_evaluated
+            passes = _PASSES * (rankings + changes)
             models = len(self.plan.of_kind("tune")) * 4  # written once, loaded three times
             read = (2 * passes + models) * self.size.num_bytes
             seconds["files"] = read / READ_BYTES_PER_SECOND
@@ -221,7 +239,8 @@ class _Parts:
         ]
         if self.size.num_bytes is None or self.size.num_parameters is None:
             return found
-        kept = sum(job.keeps_model for job in self.plan.of_kind("tune"))
+        whole = [job for job in self.plan.of_kind("tune") if not self.plan.runs[job.name].lora]
+        kept = sum(job.keeps_model for job in whole)  # adapters are small
         found.append(
             Estimate(
                 "disk, tuned models",
@@ -244,6 +263,11 @@ class _Parts:
 
     def notes(self) -> list[str]:
         notes = [] if self.told is None or self.told.note is None else [self.told.note]
+        if self.study.tasks:
+            notes.append(
+                f"no hours are told for {self.num_on_tasks} models on other tasks, whose length "
+                "lm-evaluation-harness knows; harness: {limit: …} shortens them"
+            )
         if self.size.num_parameters is None:
             notes.append(
                 f"{self.study.base} is not here, so no hours, disk or memory are told; write "

@@ -18,15 +18,15 @@ from pydantic import (
 
 from sftlens.errors import UserError
 from sftlens.mastery import NUM_LEVELS, ProbeSettings
-from sftlens.scoring import ScoreSettings
+from sftlens.scoring import HarnessSettings, ScoreSettings
 from sftlens.study._methods import named_method
 from sftlens.study._rates import Device, Rates
-from sftlens.tuning import TuneSettings
+from sftlens.tuning import LoraSettings, TuneSettings
 from sftlens.weights import PAPER_SHARES, Request
 from sftlens.world import PretrainSettings, WorldSettings
 
 ALL: Final = "all"
-Strategy = Literal["by-level", "mixed"]
+Strategy = Literal["by-level", "mixed", "lora"]
 Settings = TypeVar("Settings", bound=BaseModel)
 
 
@@ -85,7 +85,16 @@ class StudyFile(BaseModel):
     out: Path | None = Field(None, description="the run folder")
     quick: bool = Field(False, description="too small to show effects, which the report tells")
     strategies: tuple[Strategy, ...] = Field(
-        ("by-level",), min_length=1, description="facts of one level, or of all levels together"
+        ("by-level",),
+        min_length=1,
+        description="facts of one level; of all levels together; LoRA on facts of one level, "
+        "at the restored sizes alone",
+    )
+    instruct: str | None = Field(
+        None,
+        min_length=1,
+        description="the base's published instruct model, folder or hub id; it is scored alone, "
+        "with the prompt of the others",
     )
     levels: tuple[Level, ...] = Field((0, 1, 2, 3, 4), description="mastery levels trained on")
     sizes: tuple[Size, ...] = Field((60, 240, 1920), min_length=1, description="training facts")
@@ -115,12 +124,19 @@ class StudyFile(BaseModel):
         description="configuration of `accelerate launch` that each training goes through, for "
         "models that one GPU cannot train; relative to the study file or the working folder",
     )
+    tasks: tuple[Annotated[str, Field(min_length=1)], ...] = Field(
+        (),
+        description="tasks of lm-evaluation-harness, or YAML files of one's own, for the base, the "
+        "first tuned model of each level and restored size, and its restorations",
+    )
     probe: ProbeSettings = ProbeSettings()
     tune: TuneSettings = TuneSettings()
+    lora: LoraSettings = LoraSettings()
+    harness: HarnessSettings = HarnessSettings()
     score: ScoreSettings = ScoreSettings()
     estimate: EstimateSettings = EstimateSettings()
 
-    @field_validator("strategies", "levels", "sizes", "methods", "restored_sizes")
+    @field_validator("strategies", "levels", "sizes", "methods", "restored_sizes", "tasks")
     @classmethod
     def _each_once(cls, values: tuple[object, ...] | None) -> tuple[object, ...] | None:
         for value in values or ():
@@ -153,8 +169,12 @@ class StudyFile(BaseModel):
             raise ValueError("give either base: (a folder or hub id) or scale:")
         if (self.facts is None) == (self.scale is None):
             raise ValueError("facts: goes with base:, and scale: brings its own")
-        if "by-level" in self.strategies and not self.levels:
-            raise ValueError("levels: is empty; name one, or leave by-level out of strategies:")
+        of_levels = [name for name in ("by-level", "lora") if name in self.strategies]
+        if of_levels and not self.levels:
+            left_out = " and ".join(of_levels)
+            raise ValueError(f"levels: is empty; name one, or leave {left_out} out of strategies:")
+        if self.launch is not None and "lora" in self.strategies:
+            raise ValueError("launch: trains all weights; leave lora out of strategies:")
         strangers = set(self.restored_sizes or ()) - set(self.sizes)
         if strangers:
             raise ValueError(f"restored_sizes: {strangers.pop()} is none of the sizes:")
@@ -179,24 +199,35 @@ class Run(NamedTuple):
     level: int | None  # None where facts of all levels are mixed
     size: int | Literal["all"]
     seed: int
+    lora: bool = False  # whether an adapter is trained, and not the weights
+
+    @property
+    def strategy(self) -> Strategy:
+        if self.lora:
+            return "lora"
+        return "mixed" if self.level is None else "by-level"
 
     @property
     def name(self) -> str:
         kind = "mixed" if self.level is None else f"level{self.level}"
         size = self.size if self.size == ALL else f"size{self.size}"
-        return f"{kind}-{size}-seed{self.seed}"
+        return f"{'lora-' if self.lora else ''}{kind}-{size}-seed{self.seed}"
 
 
 def training_runs(study: StudyFile) -> list[Run]:
-    """The runs of a study, by size, level and seed; those of mixed levels last of their size."""
+    """The runs of a study, by size, level and seed; of a size mixed levels come after single ones,
+    and LoRA last.
+    """
     by_level = study.levels if "by-level" in study.strategies else ()
     levels = (*by_level, *([None] if "mixed" in study.strategies else []))
-    return [
-        Run(level, size, seed)
-        for size in study.sizes
-        for level in levels
-        for seed in range(study.seeds)
-    ]
+    adapted = study.levels if "lora" in study.strategies else ()
+    runs = []
+    for size in study.sizes:
+        ways: list[tuple[int | None, bool]] = [(level, False) for level in levels]
+        if size in study.sizes_to_restore:
+            ways += [(level, True) for level in adapted]
+        runs += [Run(level, size, n, lora) for level, lora in ways for n in range(study.seeds)]
+    return runs
 
 
 def load_study(path: Path) -> StudyFile:

@@ -9,6 +9,7 @@ from typing import Any, Literal, NamedTuple
 from sftlens.generation import question_prompt
 from sftlens.manifest import content_key
 from sftlens.study._file import Run, StudyFile, training_runs
+from sftlens.study._harness_tasks import NamedTask, place_of
 
 Kind = Literal[
     "world",
@@ -24,7 +25,10 @@ Kind = Literal[
     "base-score",
     "noise",
     "layers",
+    "tasks",
 ]
+INSTRUCT = "instruct"
+BASE = "base"
 _FORMATS: Mapping[Kind, int] = {"restore": 2}
 """Of the jobs' results, 1 where nothing else is said; a new number makes them anew."""
 
@@ -59,12 +63,18 @@ class Sources(NamedTuple):
         base_folder: where it lies; None where it was not looked for.
         facts: what identifies the facts.
         facts_source: as :func:`sftlens.facts.read_facts` takes it.
+        instruct: what identifies the instruct model, where there is one.
+        instruct_folder: where it lies.
+        tasks: the other tasks.
     """
 
     base: Mapping[str, str] | None = None
     base_folder: str | None = None
     facts: str | None = None
     facts_source: str | None = None
+    instruct: Mapping[str, str] | None = None
+    instruct_folder: str | None = None
+    tasks: tuple[NamedTask, ...] = ()
 
 
 class Plan:
@@ -86,11 +96,13 @@ class Plan:
         inputs: Mapping[str, str],
         *,
         run: Run | None = None,
+        model: str | None = None,
         places: Mapping[str, str] | None = None,
         keeps_model: bool = True,
     ) -> str:
-        """Add a job; gives its name."""
-        name = kind if run is None else f"{kind} {run.name}"
+        """Add a job, of a run's model or another one; gives its name."""
+        of = model if run is None else run.name
+        name = kind if of is None else f"{kind} {of}"
         keys = {role: self.jobs[needed].key for role, needed in inputs.items()}
         told = {"format": _FORMATS.get(kind, 1), "kind": kind, "settings": settings, "inputs": keys}
         self.jobs[name] = Job(
@@ -138,11 +150,27 @@ def make_plan(study: StudyFile, sources: Sources) -> Plan:
     score = {"score": study.score.model_dump(mode="json")}
     plan.add("base-score", {**identity, **score}, {**graded, **base}, places=at)
     launch = {} if study.launch is None else {"launch": str(study.launch.absolute())}
+    if study.instruct is not None:
+        told = {"run": INSTRUCT, **score, INSTRUCT: sources.instruct}
+        where = {INSTRUCT: sources.instruct_folder or ""}
+        plan.add("score", told, graded, model=INSTRUCT, places=where)
+    tasks = {
+        "tasks": [(task.name, task.identity) for task in sources.tasks],
+        "harness": study.harness.model_dump(mode="json"),
+        **identity,
+    }
+    own = {place_of(task.name): task.folder for task in sources.tasks if task.folder is not None}
+    tasks_at = {**at, **own}
+    if study.tasks:
+        plan.add("tasks", {"model": BASE, **tasks}, base, model=BASE, places=tasks_at)
+    lora = study.lora.model_dump(mode="json")
     for run in training_runs(study):
         tune = study.tune.model_copy(update={"seed": run.seed}).model_dump(mode="json")
+        training = {"level": run.level, "size": run.size, "seed": run.seed}
+        recipe = {"tune": tune, **({"lora": lora} if run.lora else {})}
         tuned = plan.add(
             "tune",
-            {**run._asdict(), "tune": tune, **identity},
+            {**training, **recipe, **identity},
             {**graded, **base},
             run=run,
             places={**at, **launch},
@@ -150,8 +178,9 @@ def make_plan(study: StudyFile, sources: Sources) -> Plan:
         )
         plan.runs[tuned] = run
         asked = {"run": run.name, **score}
-        scored = plan.add("score", asked, {"tuned": tuned, **graded}, run=run)
-        if run.level is None:
+        inputs = {"tuned": tuned, **graded, **(base if run.lora else {})}
+        scored = plan.add("score", asked, inputs, run=run, places=at)
+        if run.strategy != "by-level":
             continue
         plan.add(
             "divergence",
@@ -173,6 +202,9 @@ def make_plan(study: StudyFile, sources: Sources) -> Plan:
             restore = {**change, **score, "methods": list(study.methods), "seed": run.seed}
             inputs = {"tuned": tuned, **graded, **base}
             plan.add("restore", restore, inputs, run=run, places=at)
+        if study.tasks and run.seed == 0:
+            evaluated = {"model": run.name, "shares": list(study.shares), **tasks}
+            plan.add("tasks", evaluated, {"tuned": tuned, **base}, run=run, places=tasks_at)
     return plan
 
 

@@ -19,7 +19,12 @@ MODEL = "model"
 
 _RECORD = "job.json"
 _FAILED = "failed"
-_RESUMED: tuple[Kind, ...] = ("base", "probe", "restore")  # go on from what a killed one left
+_RESUMED: tuple[Kind, ...] = (
+    "base",
+    "probe",
+    "restore",
+    "tasks",
+)  # go on from what a killed one left
 
 
 class Store:

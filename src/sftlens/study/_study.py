@@ -17,6 +17,7 @@ from sftlens.report import write_report
 from sftlens.report.paper import write_paper_tables
 from sftlens.study._collect import Collected, write_tables
 from sftlens.study._file import StudyFile
+from sftlens.study._harness_tasks import find_tasks, load_tasks
 from sftlens.study._judging import write_claims, write_failures
 from sftlens.study._plan import Plan, Sources, make_plan
 from sftlens.study._ray import RayRunner
@@ -97,6 +98,7 @@ def run_study(
     try:
         with FileLock(store.folder / _LOCK, timeout=0):
             plan = make_plan(study, sources)
+            _require_tasks(plan, store, sources)
             with _runner(store, num_workers, cluster, apart=study.launch is None) as runner:
                 outcome = run_jobs(plan, store, runner)
             return _told(study, plan, store, outcome, folder)
@@ -122,8 +124,10 @@ def do_here(study: StudyFile, folder: Path) -> tuple[Plan, Store]:
     Raises:
         UserError: when a job failed; the others are done.
     """
-    plan = make_plan(study, find_sources(study))
+    sources = find_sources(study)
+    plan = make_plan(study, sources)
     store = Store(folder / JOBS)
+    _require_tasks(plan, store, sources)
     outcome = run_jobs(plan, store, InlineRunner(store))
     for name, reason in outcome.failed.items():
         raise UserError(f"{name}: {reason}")
@@ -131,21 +135,32 @@ def do_here(study: StudyFile, folder: Path) -> tuple[Plan, Store]:
 
 
 def find_sources(study: StudyFile) -> Sources:
-    """What a study starts from: the base is fetched where it is not here, the facts are read.
+    """What a study starts from: models are fetched where they are not here, the facts are read.
 
     Raises:
-        UserError: when the base or the facts are not to be had.
+        UserError: when a model or the facts are not to be had, or lm-evaluation-harness is needed
+            and not installed.
     """
-    if study.base is None or study.facts is None:
-        return Sources()
-    facts = read_facts(study.facts).facts
-    folder = resolve_model(study.base).resolve()
-    return Sources(
-        known_by_content(folder),
-        str(folder),
-        facts_hash(facts),
-        _absolute(study.facts),
-    )
+    sources = Sources(tasks=find_tasks(study.tasks))
+    if study.base is not None and study.facts is not None:
+        facts = read_facts(study.facts).facts
+        folder = resolve_model(study.base).resolve()
+        sources = sources._replace(
+            base=known_by_content(folder),
+            base_folder=str(folder),
+            facts=facts_hash(facts),
+            facts_source=_absolute(study.facts),
+        )
+    if study.instruct is not None:
+        folder = resolve_model(study.instruct).resolve()
+        sources = sources._replace(instruct=known_by_content(folder), instruct_folder=str(folder))
+    return sources
+
+
+def _require_tasks(plan: Plan, store: Store, sources: Sources) -> None:
+    """Refuse other tasks that cannot be loaded before anything else is done."""
+    if not all(store.has(job) for job in plan.of_kind("tasks")):
+        load_tasks(sources.tasks)
 
 
 def write_study(

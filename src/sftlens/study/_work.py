@@ -18,6 +18,7 @@ from sftlens.mastery import ProbeSettings, best_templates, run_probe
 from sftlens.scoring import ScoreSettings, score
 from sftlens.study._launched import launched_training
 from sftlens.study._layers import restore_layers
+from sftlens.study._other_tasks import run_other_tasks
 from sftlens.study._plan import Job, Kind
 from sftlens.study._references import score_again, score_base
 from sftlens.study._restoring import restore
@@ -34,7 +35,7 @@ from sftlens.study._tasks import (
     labelled,
     left_out,
 )
-from sftlens.tuning import TuneSettings, choose_training_facts, fine_tune
+from sftlens.tuning import LoraSettings, TuneSettings, choose_training_facts, fine_tune
 from sftlens.weights import diff, open_pair
 from sftlens.world import EXPOSURES, PretrainSettings, WorldSettings, pretrain, write_world
 
@@ -134,19 +135,21 @@ def _tune(task: Task) -> dict[str, Any]:
         return left_out(error)
     model = task.folder / MODEL
     model.mkdir()
+    lora = LoraSettings(**task.settings["lora"]) if "lora" in task.settings else None
     settings = TuneSettings(**task.settings["tune"])
     if launch := task.job.places.get("launch"):
+        assert lora is None  # refused with the study file
         folder = task.folder
         tuned = launched_training(Path(launch), task.base, chosen, model, settings, folder)
     else:
-        tuned = fine_tune(load_model(task.base), chosen, model, settings)
+        tuned = fine_tune(load_model(task.base), chosen, model, settings, lora=lora)
     facts_table(chosen).write_parquet(task.folder / TRAINING_FACTS)
     available = sum(is_trained_on(fact) and levels.get(fact.fact_id) == level for fact in facts)
     return {**tuned._asdict(), "num_available": available, "model_of": task.job.name}
 
 
 def _score(task: Task) -> dict[str, Any]:
-    model, tokenizer, _ = load_model(task.tuned)
+    model, tokenizer, _ = task.load_scored()
     table = score(
         TransformersGenerator(model, tokenizer),
         task.scored_facts(),
@@ -221,4 +224,5 @@ _WORK: dict[Kind, Callable[[Task], dict[str, Any]]] = {
     "base-score": score_base,
     "noise": score_again,
     "layers": restore_layers,
+    "tasks": run_other_tasks,
 }

@@ -23,6 +23,7 @@ from sftlens.tuning._distributed import (
     shard_on_cpus,
     share_of_batch,
 )
+from sftlens.tuning._lora import LoraSettings, with_adapter
 
 
 class TuneSettings(BaseModel):
@@ -66,14 +67,17 @@ def fine_tune(
     out: Path,
     settings: TuneSettings | None = None,
     *,
+    lora: LoraSettings | None = None,
     advance: Advance = silent,
 ) -> Tuned:
-    """Fine-tune a model on facts with TRL and save it with its tokenizer.
+    """Fine-tune a model on facts with TRL and save it, or its LoRA adapter, with its tokenizer.
 
     The prompt is ``<|question|> QUESTION <|answer|>`` after BOS, the completion `` ANSWER `` and
     EOS; the loss is on the completion alone. Weights are trained in float32 (on CUDA with bfloat16
     arithmetic) and saved in the dtype they were loaded in. Started by ``accelerate launch``, the
-    processes share each step's facts, and the first writes the files.
+    processes share each step's facts, and the first writes the files. With LoRA the weights stay as
+    they were loaded, and the adapter that is trained in their stead is saved, in float32, as PEFT
+    saves it.
 
     Args:
         loaded: the base model, of several processes as :func:`load_to_train` gives it; it is
@@ -81,11 +85,13 @@ def fine_tune(
         facts: the training facts.
         out: an existing folder that takes the model's files.
         settings: see :class:`TuneSettings`.
+        lora: train an adapter of this kind instead of all weights.
         advance: told after each of :func:`num_steps` steps.
 
     Raises:
         UserError: when the loss became NaN or infinite, several GPUs are visible to one process,
-            or the processes cannot share a step's facts equally.
+            the processes cannot share a step's facts equally or are to train an adapter, or the
+            model has no modules of LoRA's names.
     """
     import torch
     from datasets import Dataset
@@ -103,7 +109,10 @@ def fine_tune(
     model, tokenizer, _ = loaded
     stored_dtype = model.dtype
     sharded = is_sharded(team)
+    if lora is not None and team.size > 1:
+        raise UserError("LoRA trains in one process; start it without `accelerate launch`")
     on_cuda = torch.cuda.is_available() if sharded else model.device.type == "cuda"
+    rate = settings.learning_rate if lora is None else lora.rate(settings.learning_rate)
     rows = [
         {"prompt": question_prompt(fact.question), "completion": answer_completion(fact)}
         for fact in facts
@@ -115,7 +124,7 @@ def fine_tune(
                 output_dir=str(scratch),
                 per_device_train_batch_size=batch_size,
                 num_train_epochs=settings.num_epochs,
-                learning_rate=settings.learning_rate,
+                learning_rate=rate,
                 lr_scheduler_type="cosine",
                 warmup_steps=settings.warmup_ratio,
                 weight_decay=settings.weight_decay,
@@ -134,8 +143,12 @@ def fine_tune(
             )
             if sharded and not on_cuda:
                 shard_on_cpus()
+            if lora is None:
+                trained = model.float()
+            else:
+                trained = with_adapter(model, lora, settings.seed)
             trainer = SFTTrainer(
-                model=model.float().train(),
+                model=trained.train(),
                 args=arguments,
                 train_dataset=Dataset.from_list(rows),
                 processing_class=tokenizer,
@@ -150,12 +163,14 @@ def fine_tune(
                 if not math.isfinite(losses[-1]):
                     raise UserError(
                         f"fine-tuning diverged, the loss is {losses[-1]}; lower the learning rate "
-                        f"({settings.learning_rate:g})"
+                        f"({rate:g})"
                     )
             if sharded:
                 save_gathered(trainer.model, stored_dtype, out, team)
             elif team.leads:
-                model.to(stored_dtype).save_pretrained(out)
+                if lora is None:
+                    model.to(stored_dtype)
+                trained.save_pretrained(out)
             if team.leads:
                 tokenizer.save_pretrained(out)
     finally:
