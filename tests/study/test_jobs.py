@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
@@ -332,6 +333,10 @@ def test_workers_change_nothing(
     assert result.report == str(tmp_path / "out" / "index.html")
     assert sorted(path.name for path in (tmp_path / "out" / "tuned").iterdir()) == sorted(RUNS)
     assert load_model(tmp_path / "out" / "tuned" / RUNS[0]).model.num_parameters() == 213_312
+    listed = json.loads((tmp_path / "out" / "paper" / "index.json").read_text(encoding="utf-8"))
+    made = {entry["name"] for entry in listed["tables"] if entry["files"]}
+    assert {"level_sizes", "accuracy_by_level", "concentration", "restoration"} <= made
+    assert {"strategies", "restored_by_layer", "restored_by_module", "exchange"} <= made
 
 
 def test_what_is_stored_is_not_done_again(

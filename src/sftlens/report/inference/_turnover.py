@@ -50,22 +50,31 @@ def turnover(
     Raises:
         ValueError: when the shapes differ, or there are no facts or training sets.
     """
-    parts = turnover_contrasts(reference, other, repeat)
+    twice = None if repeat is None else (reference, repeat)
+    parts = turnover_contrasts(reference, other, twice)
     return Turnover(*(one.estimate for one in infer(parts, num_resamples=num_resamples)))
 
 
-def turnover_contrasts(reference: Hits, other: Hits, repeat: Hits | None = None) -> list[Contrast]:
+def turnover_contrasts(
+    reference: Hits, other: Hits, twice: tuple[Hits, Hits] | None = None
+) -> list[Contrast]:
     """What :func:`turnover` estimates, in the order of :class:`Turnover`, to be inferred at once.
+
+    Args:
+        reference: right answers of the first model, (num_training_sets, num_facts).
+        other: of the second, over the same training sets and facts.
+        twice: two scorings of one and the same model, over the same too: the floor.
 
     Raises:
         ValueError: when the shapes differ.
     """
-    if other.shape != reference.shape or (repeat is not None and repeat.shape != reference.shape):
+    if any(part.shape != reference.shape for part in (other, *(twice or ()))):
         raise ValueError("models scored over different facts or training sets")
     lost, gained = reference & ~other, other & ~reference
     parts = [_share(lost), _share(gained), _less(gained, lost)]
-    if repeat is not None:
-        floor_lost, floor_gained = reference & ~repeat, repeat & ~reference
+    if twice is not None:
+        first, second = twice
+        floor_lost, floor_gained = first & ~second, second & ~first
         parts += [
             _share(floor_lost),
             _share(floor_gained),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,7 +17,6 @@ from sftlens.report.paper._training import tuned_cells
 
 FROM_BASE, FROM_TUNED = "base to tuned", "tuned to restored"
 _QUANTITIES = Turnover._fields
-_SWAPPED = (1, 0, 2, 4, 3, 6, 5)  # of the same two models, asked the other way round
 
 _Rows = Mapping[int, Row]
 
@@ -39,7 +38,7 @@ def exchange(study: Study) -> pl.DataFrame:
         NotMeasuredError: when neither the base nor a restored model was scored.
     """
     answers = study.answers
-    again = _again(study)
+    base, again = study.base, _again(study)
     keys: list[dict[str, Any]] = []
     contrasts: list[Contrast | int] = []
 
@@ -49,17 +48,21 @@ def exchange(study: Study) -> pl.DataFrame:
             contrasts.append(contrast)
 
     for domain in answers.domains:
-        for key, cell in _from_base(study):
+        for cell in tuned_cells(answers):
+            if base is None:
+                break
             mask = test_mask(answers, domain, chosen=False)
             tuned = answers.rows[cell]
-            base = dict.fromkeys(tuned, study.base)
-            quantities = _quantities(base, tuned, again.get(cell, {}), mask, swapped=True)
+            quantities = _quantities(
+                dict.fromkeys(tuned, base), tuned, tuned, again.get(cell, {}), mask
+            )
+            key = {"compared": FROM_BASE, "level": cell.level, "size": cell.size}
             add({"domain": domain, **key}, quantities)
         for cell in _chosen(answers):
             mask = test_mask(answers, domain, chosen=True)
             before = answers.rows.get(Cell(*cell[:2]), {})
             floor = again.get(Cell(*cell[:2]), {})
-            quantities = _quantities(before, answers.rows[cell], floor, mask, swapped=False)
+            quantities = _quantities(before, answers.rows[cell], before, floor, mask)
             add({"domain": domain, "compared": FROM_TUNED, **cell._asdict()}, quantities)
     if not keys:
         raise NotMeasuredError("neither the base nor a restored model was scored")
@@ -81,15 +84,6 @@ def exchange(study: Study) -> pl.DataFrame:
         VALUE,
         NUMBERS,
     )
-
-
-def _from_base(study: Study) -> Iterator[tuple[dict[str, Any], Cell]]:
-    try:
-        assert len(study.base)
-    except NotMeasuredError:
-        return
-    for cell in tuned_cells(study.answers):
-        yield {"compared": FROM_BASE, "level": cell.level, "size": cell.size}, cell
 
 
 def _chosen(answers: Answers) -> list[Cell]:
@@ -118,30 +112,29 @@ def _again(study: Study) -> dict[Cell, dict[int, Row]]:
 
 
 def _quantities(
-    before: _Rows, after: _Rows, again: _Rows, mask: Mask, *, swapped: bool
+    before: _Rows, after: _Rows, tuned: _Rows, again: _Rows, mask: Mask
 ) -> Iterator[tuple[str, Contrast]]:
     """What can be told of two models, by name.
 
     Args:
-        before: by seed.
-        after: by seed.
-        again: the second answers of the tuned model among the two, by seed.
+        before: answers of the first, by seed.
+        after: of the second.
+        tuned: of the tuned model, which is one of the two.
+        again: of the tuned model, asked a second time; not of every seed.
         mask: which facts count.
-        swapped: whether that is the second of the two.
     """
     seeds = sorted(before.keys() & after.keys())
     if blocks := _blocks([(before[seed], after[seed]) for seed in seeds], mask):
-        yield from zip(_QUANTITIES[:3], turnover_contrasts(*blocks), strict=True)
-    twice = [seed for seed in seeds if seed in again]
-    tuned, other = (after, before) if swapped else (before, after)
-    blocks = _blocks([(tuned[seed], other[seed], again[seed]) for seed in twice], mask)
-    if blocks:
-        found = turnover_contrasts(*blocks)
-        order = _SWAPPED if swapped else range(len(found))
-        yield from zip(_QUANTITIES[3:], [found[place] for place in order][3:], strict=True)
+        first, second = blocks
+        yield from zip(_QUANTITIES[:3], turnover_contrasts(first, second), strict=True)
+    rows = [(before[k], after[k], tuned[k], again[k]) for k in seeds if k in again]
+    if blocks := _blocks(rows, mask):
+        first, second, *twice = blocks
+        found = turnover_contrasts(first, second, (twice[0], twice[1]))
+        yield from zip(_QUANTITIES[3:], found[3:], strict=True)
 
 
-def _blocks(rows: list[tuple[Row, ...]], mask: Mask) -> list[np.ndarray]:
+def _blocks(rows: Sequence[tuple[Row, ...]], mask: Mask) -> list[np.ndarray]:
     """Boolean blocks (num_training_sets, num_facts) over the facts that all answered; or none."""
     if not rows:
         return []

@@ -26,7 +26,7 @@ _SPECIAL = {
     "−": r"\ensuremath{-}",
     "×": r"\ensuremath{\times}",
     "α": r"\ensuremath{\alpha}",
-    "²": r"\ensuremath{^2}",
+    "²": r"\textsuperscript{2}",
 }
 _NOTHING = "--"
 _FRACTIONS = ("fraction", "accuracy")  # units that a reader is shown as percent
@@ -77,7 +77,7 @@ def latex_table(table: pl.DataFrame, layout: Layout, *, caption: str, label: str
         table: one measured value a row.
         layout: how to lay it out.
         caption: plain text.
-        label: for references; plain letters.
+        label: for references, after ``tab:``; plain letters.
     """
     for column, values in layout.only.items():
         table = table.filter(pl.col(column).is_in(list(values)))
@@ -107,7 +107,7 @@ def latex_table(table: pl.DataFrame, layout: Layout, *, caption: str, label: str
             r"% needs \usepackage{booktabs,longtable}",
             r"{\small",
             rf"\begin{{longtable}}{{@{{}}{columns}@{{}}}}",
-            rf"\caption{{{escaped(caption)}}}\label{{tab:{label}}} \\",
+            rf"\caption{{{escaped(caption)}}}\label{{tab:{label.replace('_', '-')}}} \\",
             r"\toprule",
             *head,
             r"\midrule",
@@ -127,7 +127,7 @@ def latex_table(table: pl.DataFrame, layout: Layout, *, caption: str, label: str
 
 
 def escaped(text: str) -> str:
-    """Text as LaTeX shows it; what LaTeX cannot take becomes a space."""
+    """Text as LaTeX shows it, control characters as spaces; other scripts need LuaLaTeX."""
     return "".join(_SPECIAL.get(char, char if char.isprintable() else " ") for char in text)
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import polars as pl
@@ -25,21 +24,9 @@ _TEXTS = ("run", "method", "fact_id")
 Key = tuple[object, ...]
 
 
-class Read(NamedTuple):
-    """Answers by key, each over the same facts.
-
-    Attributes:
-        facts: ids, sorted.
-        rows: 1 right, 0 wrong, -1 unscored, -2 absent, by key.
-    """
-
-    facts: Sequence[str]
-    rows: dict[Key, Row]
-
-
 def read_answers(
     source: Path | pl.DataFrame, name: str, keys: Sequence[str], facts: Sequence[str], verdict: str
-) -> Read:
+) -> dict[Key, Row]:
     """The verdicts of a table, one row for each key over the given facts.
 
     Args:
@@ -48,6 +35,9 @@ def read_answers(
         keys: the columns that tell the models apart.
         facts: ids, sorted; rows of other facts are passed over.
         verdict: the column that says whether an answer is right.
+
+    Returns:
+        1 right, 0 wrong, -1 unscored, -2 absent, by key.
 
     Raises:
         NotMeasuredError: when a column is missing.
@@ -61,7 +51,7 @@ def read_answers(
             _take(batch, name, place, rows)
     except (OSError, pa.ArrowException) as error:
         raise _unreadable(name, error) from None
-    return Read(facts, rows)
+    return rows
 
 
 def fact_ids(source: Path | pl.DataFrame, name: str) -> list[str]:

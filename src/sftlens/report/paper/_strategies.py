@@ -134,10 +134,9 @@ def _difference(one: _Models, reference: _Models | None, mask: np.ndarray) -> As
 
 
 def _base(study: Study) -> list[_Models]:
-    try:
-        return [_Models(BASE, None, None, None, None, {NOT_TRAINED: study.base})]
-    except NotMeasuredError:
+    if study.base is None:
         return []
+    return [_Models(BASE, None, None, None, None, {NOT_TRAINED: study.base})]
 
 
 def _others(study: Study, reference: _Models | None) -> list[_Models]:

@@ -14,7 +14,7 @@ from sftlens.errors import UserError
 from sftlens.report._answers import RELATIVE, TUNED, Answers, Cell, Mask, Row, Rows
 from sftlens.report._tables import Tables
 from sftlens.report.inference._evidence import Evidence, NotMeasuredError
-from sftlens.report.paper._reading import ABSENT, UNSCORED, Key, Read, fact_ids, read_answers
+from sftlens.report.paper._reading import ABSENT, UNSCORED, Key, fact_ids, read_answers
 from sftlens.tables import read_table
 
 _RUNS: Mapping[str, type[pl.DataType]] = {
@@ -135,11 +135,11 @@ class Study:
         read = read_answers(
             self._of("scores"), "scores", _MODEL, self.known["fact_id"].to_list(), "correct"
         )
-        if not read.rows:
+        if not read:
             raise NotMeasuredError("table scores has no row of a fact with a mastery level")
-        asked = np.any([row != ABSENT for row in read.rows.values()], axis=0)
+        asked = np.any([row != ABSENT for row in read.values()], axis=0)
         rows = self._cells(
-            {key: np.maximum(row[asked], UNSCORED) for key, row in read.rows.items()}, "scores"
+            {key: np.maximum(row[asked], UNSCORED) for key, row in read.items()}, "scores"
         )
         empty = pl.DataFrame()
         tables = Tables(
@@ -169,23 +169,19 @@ class Study:
         """
         facts = self.answers.facts["fact_id"].to_list()
         read = read_answers(self._of(name), name, keys, facts, verdict)
-        return {key: np.maximum(row, UNSCORED) for key, row in read.rows.items()}
+        return {key: np.maximum(row, UNSCORED) for key, row in read.items()}
 
     @cached_property
-    def base(self) -> Row:
-        """The answers of the base model, asked with the training prompt.
-
-        Raises:
-            NotMeasuredError: when it was not asked.
-        """
-        rows = self.rows("base_scores", ())
-        if not rows:
-            raise NotMeasuredError("table base_scores is empty")
-        return rows[()]
+    def base(self) -> Row | None:
+        """The answers of the base model to the training prompt; None where it was not asked."""
+        try:
+            return self.rows("base_scores", ()).get(())
+        except NotMeasuredError:
+            return None
 
     @cached_property
-    def training(self) -> tuple[Read, Rows]:
-        """The answers to the training facts: as read, and by cell and seed.
+    def training(self) -> Rows:
+        """The answers of models to training facts; -2 where a fact is not of the training set.
 
         Raises:
             NotMeasuredError: when they were not asked.
@@ -193,9 +189,9 @@ class Study:
         source = self._of("training_scores")
         ids = fact_ids(source, "training_scores")
         read = read_answers(source, "training_scores", _MODEL, ids, "correct")
-        if not read.rows:
+        if not read:
             raise NotMeasuredError("table training_scores is empty")
-        return read, self._cells(read.rows, "training_scores")
+        return self._cells(read, "training_scores")
 
     @cached_property
     def evidence(self) -> Evidence:

@@ -41,7 +41,7 @@ def training_set(study: Study) -> pl.DataFrame:
     Raises:
         NotMeasuredError: when no model was asked its training facts.
     """
-    _, cells = study.training
+    cells = study.training
     removed = removals(study)
     rows: list[dict[str, Any]] = []
     for cell, by_seed in cells.items():
