@@ -1,5 +1,6 @@
 """The parameter level: an aligned pair of checkpoints, its change, and restorations of it."""
 
+from sftlens.weights._apply import measure_restorations, require_outside, write_restoration
 from sftlens.weights._change import absolute_change, relative_change
 from sftlens.weights._diff import PAPER_SHARES, Diff, diff
 from sftlens.weights._engine import Engine
@@ -10,6 +11,7 @@ from sftlens.weights._plan import Method, Planned, Request, match_norm, plan
 from sftlens.weights._regions import REGIONS, Region, region_name
 from sftlens.weights._restoration import (
     Interpolation,
+    PerTensor,
     Restoration,
     Restored,
     matched_interpolation,
@@ -24,6 +26,8 @@ from sftlens.weights._run import run_diff, run_preview, run_restore
 from sftlens.weights._selection import Selection, select
 from sftlens.weights._shares import share_label
 from sftlens.weights._sweep import Sweep
+from sftlens.weights._taken import Taken
+from sftlens.weights._writer import copy_companions, require_space
 
 __all__ = [
     "PAPER_SHARES",
@@ -35,6 +39,7 @@ __all__ = [
     "Method",
     "Order",
     "PairTensor",
+    "PerTensor",
     "Planned",
     "Preview",
     "Ranking",
@@ -45,16 +50,21 @@ __all__ = [
     "RestoredOutput",
     "Selection",
     "Sweep",
+    "Taken",
     "absolute_change",
+    "copy_companions",
     "diff",
     "interpolate",
     "match_norm",
     "matched_interpolation",
+    "measure_restorations",
     "open_pair",
     "plan",
     "preview_restoration",
     "region_name",
     "relative_change",
+    "require_outside",
+    "require_space",
     "restore",
     "restore_checkpoints",
     "run_diff",
@@ -62,4 +72,5 @@ __all__ = [
     "run_restore",
     "select",
     "share_label",
+    "write_restoration",
 ]

@@ -4,22 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
+from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sftlens.checkpoints import model_name
-from sftlens.errors import UserError
 from sftlens.manifest import MANIFEST, finished_result, write_manifest
 from sftlens.outputs import new_folder, require_free
 from sftlens.progress import Advance, silent
+from sftlens.weights._apply import apply, require_outside, write_rest
 from sftlens.weights._card import Recipe, model_card
 from sftlens.weights._engine import Engine, best_engine
-from sftlens.weights._kernels import Kernels
-from sftlens.weights._pair import PIECE, CheckpointPair, PairTensor
+from sftlens.weights._pair import CheckpointPair
 from sftlens.weights._plan import Planned, Request, plan
-from sftlens.weights._restoration import Restored, repaired
+from sftlens.weights._restoration import Restored
 from sftlens.weights._shares import share_label
-from sftlens.weights._taken import Taken, taken, together
+from sftlens.weights._taken import Taken
 from sftlens.weights._tensor_table import tensor_table
 from sftlens.weights._writer import (
     ModelWriter,
@@ -103,12 +103,11 @@ def preview_restoration(
     planned = plan(pair, request, engine=engine, advance=advance)
     ways = [p.restoration for p in planned]
     selections = [way.selection for way in ways if isinstance(way, Restored)]
-    if request.is_counted:
-        sums: list[Taken | None] = [None for _ in planned]
-    else:
-        sums = _repair(pair, request, planned, [], engine, advance)
+    sums: list[Taken] = []
+    if not request.is_counted:
+        sums = apply(pair, request.region, [p.restoration for p in planned], [], engine, advance)
     return Preview(
-        outputs=[_output(pair, request, p, found) for p, found in zip(planned, sums, strict=True)],
+        outputs=[_output(pair, request, p, found) for p, found in zip_longest(planned, sums)],
         tensors=tensor_table(pair.region(request.region), selections) if selections else None,
         num_bytes=needed_bytes(pair, len(planned)),
         free_bytes=free_bytes(out),
@@ -145,7 +144,7 @@ def restore_checkpoints(
             the disk has too little room.
     """
     request = request.checked()
-    _require_outside(out, pair.base.folder, pair.tuned.folder)
+    require_outside(out, pair)
     if not (out / MANIFEST).is_file():
         require_free(out)
     engine = engine or best_engine(pair.num_parameters(request.region))
@@ -170,11 +169,13 @@ def restore_checkpoints(
             copy_companions(pair, work / place)
         writers = [ModelWriter(work / place, pair.tuned, pair.tuned_files) for place in places]
         planned = plan(pair, request, engine=engine, advance=advance)
-        sums = _repair(pair, request, planned, writers, engine, advance)
-        _write_rest(pair, request.region, writers)
+        ways = [p.restoration for p in planned]
+        measured = not request.is_counted
+        sums = apply(pair, request.region, ways, writers, engine, advance, measured=measured)
+        write_rest(pair, request.region, writers)
         outputs = [
             replace(_output(pair, request, p, found), path=out / place)
-            for p, found, place in zip(planned, sums, places, strict=True)
+            for (p, place), found in zip_longest(zip(planned, places, strict=True), sums)
         ]
         if len(outputs) > 1:
             _describe(work, recipe, outputs)
@@ -183,12 +184,6 @@ def restore_checkpoints(
             card = model_card(recipe, output)
             (work / place / "README.md").write_text(card, encoding="utf-8")
     return outputs
-
-
-def _require_outside(out: Path, *inputs: Path) -> None:
-    for folder in inputs:
-        if out.resolve().is_relative_to(folder.resolve()):
-            raise UserError(f"{out}: lies in the model folder {folder}; choose a place outside")
 
 
 def _finished(out: Path, recipe: Recipe) -> list[RestoredOutput] | None:
@@ -205,60 +200,6 @@ def _finished(out: Path, recipe: Recipe) -> list[RestoredOutput] | None:
 
 def _subfolder(share: float) -> str:
     return f"share-{share_label(share)}"
-
-
-def _repair(
-    pair: CheckpointPair,
-    request: Request,
-    planned: Sequence[Planned],
-    writers: Sequence[ModelWriter],
-    engine: Engine,
-    advance: Advance,
-) -> list[Taken | None]:
-    """Go over the region once: write what there are writers for, measure what is not counted."""
-    restorations = [p.restoration for p in planned]
-    if any(restoration.needs_whole_tensors for restoration in restorations):
-        engine = replace(engine, num_threads=1)  # one tensor in memory, and torch's own threads
-    twins = {original: twin for twin, original in pair.twins.items()}
-
-    def repair(kernels: Kernels, tensor: PairTensor) -> list[list[Taken]]:
-        places = [tensor.tuned]
-        if tensor.name in twins:
-            places.append(pair.tuned.tensors[twins[tensor.name]])
-        found: list[list[Taken]] = [[] for _ in planned]
-        for view, pieces in repaired(pair, kernels, tensor, restorations):
-            for writer, piece in zip(writers, pieces, strict=bool(writers)):
-                for place in places:
-                    writer.write(place, view.start, piece)
-            if not request.is_counted:
-                for piece, parts in zip(pieces, found, strict=True):
-                    parts.append(taken(view, piece))
-            advance(len(view.base))
-        return found
-
-    by_tensor = engine.each(pair.region(request.region), repair).values()
-    if request.is_counted:
-        return [None for _ in planned]
-    return [
-        together(part for found in by_tensor for part in found[number])
-        for number in range(len(planned))
-    ]
-
-
-def _write_rest(pair: CheckpointPair, region: str, writers: Sequence[ModelWriter]) -> None:
-    """Copy the tuned model's bytes of everything outside of the region's compared entries."""
-    compared = {tensor.name: tensor.num_parameters for tensor in pair.region(region)}
-    compared |= {
-        twin: compared[original] for twin, original in pair.twins.items() if original in compared
-    }
-    for name, info in pair.tuned.tensors.items():
-        stored = pair.tuned_files.stored_bytes(info)
-        done = 0
-        if name in compared and info.num_entries:
-            done = compared[name] * ((info.end - info.begin) // info.num_entries)
-        for start in range(done, len(stored), 4 * PIECE):
-            for writer in writers:
-                writer.write(info, start, stored[start : start + 4 * PIECE])
 
 
 def _output(
