@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import cached_property
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 from sftlens.errors import UserError
 from sftlens.repair._settings import RepairSettings
 from sftlens.weights import (
     CheckpointPair,
     Interpolation,
+    Method,
+    Order,
     PerTensor,
     Request,
     Restoration,
@@ -31,11 +33,17 @@ class Way(NamedTuple):
 
     method: str | None
     share: float | None = None  # percent; None for a method without strength
+    order: Order = "top"
+    region: str = REGION
 
     def __str__(self) -> str:
         if self.method is None:
             return "tuned"
-        return self.method if self.share is None else f"{self.method} {share_label(self.share)} %"
+        words = [self.method]
+        words += [] if self.share is None else [f"{share_label(self.share)} %"]
+        words += [] if self.order == "top" else [f"from the {self.order}"]
+        words += [] if self.region == REGION else [f"of {self.region}"]
+        return " ".join(words)
 
     @property
     def alpha(self) -> float | None:
@@ -139,13 +147,19 @@ class Restorations:
         if way.method is None:
             return Interpolation(alpha=1, region=REGION)
         if way.alpha is not None:
-            return Interpolation(alpha=way.alpha, region=REGION)
+            return Interpolation(alpha=way.alpha, region=way.region)
         if way not in self._planned:
-            shares = sorted({*self._shares, *([] if way.share is None else [way.share])})
-            asked = () if way.share is None else tuple(shares)
-            request = Request(method=way.method, shares=asked, region=REGION, seed=self._seed)  # type: ignore[arg-type]
+            of_grid = {way._replace(share=share) for share in self._shares}
+            shares = self._shares if way in of_grid else (way.share,)
+            request = Request(
+                method=cast(Method, way.method),
+                shares=tuple(share for share in shares if share is not None),
+                order=way.order,
+                region=way.region,
+                seed=self._seed,
+            )
             for one in plan(self.pair, request):
-                self._planned[Way(way.method, one.share)] = one.restoration
+                self._planned[way._replace(share=one.share)] = one.restoration
         return self._planned[way]
 
 
@@ -157,7 +171,7 @@ def whole_model(settings: RepairSettings) -> list[Candidate]:
     """
     found = []
     for method in settings.methods:
-        request = Request(method=method, shares=settings.shares)
+        request = Request(method=cast(Method, method), shares=settings.shares)
         if method == "dg-hard":
             found.append(Candidate(Way(method)))
             continue

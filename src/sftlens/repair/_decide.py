@@ -18,7 +18,7 @@ import numpy as np
 
 from sftlens.repair._candidates import AS_IT_IS, Candidate
 from sftlens.repair._examine import Found
-from sftlens.repair._measure import Strata, resampled, task_gain
+from sftlens.repair._measure import Strata, alike, gain, resampled
 from sftlens.scoring import Estimate
 
 CONFIDENCE = 0.95
@@ -128,4 +128,4 @@ def _task_gain(
         np.concatenate([search[candidate].kept, decision[candidate].kept])
         for candidate in (one, AS_IT_IS)
     )
-    return task_gain(values, reference, seed=seed) if len(values) else None
+    return gain(values, reference, alike(len(values)), seed=seed) if len(values) else None

@@ -112,10 +112,16 @@ def resampled(values: Values, of: Strata, *, seed: int) -> Values:
 
 def gain(values: Values, reference: Values, of: Strata, *, seed: int) -> Estimate:
     """How much one mean exceeds another over the same facts, with a paired 95 % interval."""
-    difference = values - reference
-    means = resampled(difference[None], of, seed=seed)[:, 0]
-    low, high = np.quantile(means, [0.025, 0.975])
-    return Estimate(float(difference @ of.weights), float(low), float(high))
+    return gains(values[None], reference, of, seed=seed)[0]
+
+
+def gains(values: Values, reference: Values, of: Strata, *, seed: int) -> list[Estimate]:
+    """The same for several rows of values at once, (num_rows, num_facts)."""
+    differences = values - reference
+    means = resampled(differences, of, seed=seed)
+    lows, highs = np.quantile(means, [0.025, 0.975], axis=0)
+    rows = zip(differences @ of.weights, lows, highs, strict=True)
+    return [Estimate(*map(float, row)) for row in rows]
 
 
 def task_accuracy(values: Values, *, seed: int) -> Estimate:
@@ -123,13 +129,9 @@ def task_accuracy(values: Values, *, seed: int) -> Estimate:
     else a bootstrap."""
     if np.isin(values, (0, 1)).all():
         return proportion(int(values.sum()), len(values))
-    return gain(values, np.zeros_like(values), _alike(len(values)), seed=seed)
+    return gain(values, np.zeros_like(values), alike(len(values)), seed=seed)
 
 
-def task_gain(values: Values, reference: Values, *, seed: int) -> Estimate:
-    """How much a task's accuracy exceeds another, paired over its items."""
-    return gain(values, reference, _alike(len(values)), seed=seed)
-
-
-def _alike(num_items: int) -> Strata:
+def alike(num_items: int) -> Strata:
+    """Items that all weigh the same."""
     return Strata(np.zeros(num_items, dtype=np.int64), ("in",))

@@ -5,9 +5,8 @@ from __future__ import annotations
 from pydantic import BaseModel, ConfigDict, Field
 
 from sftlens.facts import Matching
-from sftlens.weights import Method
 
-METHODS: tuple[Method, ...] = (
+METHODS = (
     *("relative", "absolute", "random", "small-base"),
     *("wise-ft", "lines", "dare", "ties", "breadcrumbs", "fapm", "half-reset", "dg-hard"),
 )
@@ -27,9 +26,7 @@ class RepairSettings(BaseModel):
     budget: int = Field(
         40, ge=3, description="evaluations on all validation questions that the search may take"
     )
-    methods: tuple[Method, ...] = Field(
-        METHODS, min_length=1, description="methods that are searched"
-    )
+    methods: tuple[str, ...] = Field(METHODS, min_length=1, description="methods that are searched")
     shares: tuple[float, ...] = Field(
         (5, 10, 20, 30, 40, 60, 80), min_length=1, description="strengths of each, in percent"
     )
