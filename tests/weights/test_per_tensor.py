@@ -14,9 +14,9 @@ from sftlens.weights import (
     PerTensor,
     Request,
     Sweep,
-    measure_restorations,
     plan,
     preview_restoration,
+    taken_back,
     write_restoration,
 )
 
@@ -52,11 +52,9 @@ def test_what_is_measured_is_what_a_preview_tells(
     request = Request(method=method, shares=(5, 40))
     planned = [one.restoration for one in plan(pair, request)]
     outputs = preview_restoration(pair, request, tmp_path).outputs
-    for found, output in zip(
-        measure_restorations(pair, planned, region="blocks"), outputs, strict=True
-    ):
+    for found, output in zip(taken_back(pair, planned, region="blocks"), outputs, strict=True):
         assert found.norm_removed == pytest.approx(output.norm_removed)
-    whole = measure_restorations(pair, [*planned, Interpolation(alpha=0, region="all")])
-    assert whole[0].norm > measure_restorations(pair, planned[:1], region="blocks")[0].norm
+    whole = taken_back(pair, [*planned, Interpolation(alpha=0, region="all")])
+    assert whole[0].norm > taken_back(pair, planned[:1], region="blocks")[0].norm
     assert whole[2].norm_removed == 1
     assert 0 < whole[0].norm_removed < whole[1].norm_removed < 1

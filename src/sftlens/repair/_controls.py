@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from sftlens.repair._candidates import OUTSIDE, REGION, TUNED, Candidate, Restorations, Way
-from sftlens.weights import Interpolation, Order, Ranking, Request, measure_restorations, plan
+from sftlens.weights import Interpolation, Order, Ranking, Request, plan, taken_back
 
 _RANKINGS: tuple[tuple[Ranking, Order], ...] = (
     ("relative", "top"),
@@ -44,7 +44,7 @@ def controls(
     """
     pair = restorations.pair
     region = REGION if candidate.at(OUTSIDE) == TUNED else "all"
-    [whole] = measure_restorations(pair, [Interpolation(alpha=0, region=region)])
+    [whole] = taken_back(pair, [Interpolation(alpha=0, region=region)])
     if norm_removed <= 0 or whole.norm_removed <= 0:
         return []
     wanted = min(1.0, norm_removed / whole.norm_removed)

@@ -31,10 +31,10 @@ from sftlens.repair._tables import Row, candidates_table, front_table
 from sftlens.repair._task import open_task
 from sftlens.weights import (
     CheckpointPair,
-    measure_restorations,
     open_pair,
     require_outside,
     require_space,
+    taken_back,
     write_restoration,
 )
 
@@ -236,7 +236,7 @@ def _norms(restorations: Restorations, candidates: Sequence[Candidate]) -> dict[
     ways = [restorations.of(one) for one in wanted]
     pair = restorations.pair
     with progress("measuring", pair.num_parameters("all")) as advance:
-        found = measure_restorations(pair, ways, advance=advance)
+        found = taken_back(pair, ways, advance=advance)
     norms = {one: taken.norm_removed for one, taken in zip(wanted, found, strict=True)}
     return norms | {AS_IT_IS: 0.0, THE_BASE: 1.0}
 

@@ -1,6 +1,6 @@
 """The parameter level: an aligned pair of checkpoints, its change, and restorations of it."""
 
-from sftlens.weights._apply import measure_restorations, require_outside, write_restoration
+from sftlens.weights._apply import require_outside, taken_back, write_restoration
 from sftlens.weights._change import absolute_change, relative_change
 from sftlens.weights._diff import PAPER_SHARES, Diff, diff
 from sftlens.weights._engine import Engine
@@ -57,7 +57,6 @@ __all__ = [
     "interpolate",
     "match_norm",
     "matched_interpolation",
-    "measure_restorations",
     "open_pair",
     "plan",
     "preview_restoration",
@@ -72,5 +71,6 @@ __all__ = [
     "run_restore",
     "select",
     "share_label",
+    "taken_back",
     "write_restoration",
 ]

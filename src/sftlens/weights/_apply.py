@@ -16,7 +16,7 @@ from sftlens.weights._taken import Taken, taken, together
 from sftlens.weights._writer import ModelWriter, copy_companions
 
 
-def measure_restorations(
+def taken_back(
     pair: CheckpointPair,
     restorations: Sequence[Restoration],
     *,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
-from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -103,11 +102,12 @@ def preview_restoration(
     planned = plan(pair, request, engine=engine, advance=advance)
     ways = [p.restoration for p in planned]
     selections = [way.selection for way in ways if isinstance(way, Restored)]
-    sums: list[Taken] = []
-    if not request.is_counted:
-        sums = apply(pair, request.region, [p.restoration for p in planned], [], engine, advance)
+    if request.is_counted:
+        sums: list[Taken | None] = [None for _ in planned]
+    else:
+        sums = _repair(pair, request, planned, [], engine, advance)
     return Preview(
-        outputs=[_output(pair, request, p, found) for p, found in zip_longest(planned, sums)],
+        outputs=[_output(pair, request, p, found) for p, found in zip(planned, sums, strict=True)],
         tensors=tensor_table(pair.region(request.region), selections) if selections else None,
         num_bytes=needed_bytes(pair, len(planned)),
         free_bytes=free_bytes(out),
@@ -169,13 +169,11 @@ def restore_checkpoints(
             copy_companions(pair, work / place)
         writers = [ModelWriter(work / place, pair.tuned, pair.tuned_files) for place in places]
         planned = plan(pair, request, engine=engine, advance=advance)
-        ways = [p.restoration for p in planned]
-        measured = not request.is_counted
-        sums = apply(pair, request.region, ways, writers, engine, advance, measured=measured)
+        sums = _repair(pair, request, planned, writers, engine, advance)
         write_rest(pair, request.region, writers)
         outputs = [
             replace(_output(pair, request, p, found), path=out / place)
-            for (p, place), found in zip_longest(zip(planned, places, strict=True), sums)
+            for p, found, place in zip(planned, sums, places, strict=True)
         ]
         if len(outputs) > 1:
             _describe(work, recipe, outputs)
@@ -200,6 +198,22 @@ def _finished(out: Path, recipe: Recipe) -> list[RestoredOutput] | None:
 
 def _subfolder(share: float) -> str:
     return f"share-{share_label(share)}"
+
+
+def _repair(
+    pair: CheckpointPair,
+    request: Request,
+    planned: Sequence[Planned],
+    writers: Sequence[ModelWriter],
+    engine: Engine,
+    advance: Advance,
+) -> list[Taken | None]:
+    """Go over the region once: write what there are writers for, measure what is not counted."""
+    ways = [p.restoration for p in planned]
+    if request.is_counted:
+        apply(pair, request.region, ways, writers, engine, advance, measured=False)
+        return [None for _ in planned]
+    return [*apply(pair, request.region, ways, writers, engine, advance)]
 
 
 def _output(
