@@ -33,6 +33,10 @@ OPTIONS = {
         "--matching --prompting --num-shots --categories --seed --topics --ledger --whole "
         "--endpoint --endpoint-model --concurrency --patience --json"
     ),
+    "repair": (
+        "BASE TUNED FACTS --out --mastery --keep --budget --method --max-task-loss "
+        "--max-new-tokens --matching --seed --json"
+    ),
     "report": "RUN --json",
     "restore": (
         "BASE TUNED --share --out --method --order --region --layers --seed --dry-run --json"

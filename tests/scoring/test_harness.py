@@ -125,6 +125,17 @@ def test_the_harness_agrees_with_us(
         assert 0 < correct.sum() < len(correct)
 
 
+def test_chosen_items_alone(own_tasks: HarnessTasks, loaded_tuned: LoadedModel) -> None:
+    assert own_tasks.num_items("own_choice") == 12
+    every = evaluate_harness_tasks(loaded_tuned, own_tasks, items=True).items
+    places = {"own_choice": [7, 2, 11], "own_text": [3]}
+    found = evaluate_harness_tasks(loaded_tuned, own_tasks, items=True, places=places).items
+    assert every is not None
+    assert found is not None
+    wanted = [pl.col("task").eq(task) & pl.col("item").is_in(own) for task, own in places.items()]
+    assert found.equals(every.filter(pl.any_horizontal(wanted)))
+
+
 def test_a_folder_is_the_model_in_it(
     tasks: HarnessTasks, tuned: Path, loaded_tuned: LoadedModel, capfd: pytest.CaptureFixture[str]
 ) -> None:

@@ -1,5 +1,6 @@
 """The parameter level: an aligned pair of checkpoints, its change, and restorations of it."""
 
+from sftlens.weights._apply import require_outside, taken_back, write_restoration
 from sftlens.weights._change import absolute_change, relative_change
 from sftlens.weights._diff import PAPER_SHARES, Diff, diff
 from sftlens.weights._engine import Engine
@@ -10,6 +11,7 @@ from sftlens.weights._plan import Method, Planned, Request, match_norm, plan
 from sftlens.weights._regions import REGIONS, LayerRange, Region, region_name
 from sftlens.weights._restoration import (
     Interpolation,
+    PerTensor,
     Restoration,
     Restored,
     matched_interpolation,
@@ -32,6 +34,8 @@ from sftlens.weights._same_norm import (
 from sftlens.weights._selection import Selection, select
 from sftlens.weights._shares import share_label
 from sftlens.weights._sweep import Sweep
+from sftlens.weights._taken import Taken
+from sftlens.weights._writer import copy_companions, require_space
 
 __all__ = [
     "NORM_TOLERANCE",
@@ -47,6 +51,7 @@ __all__ = [
     "Method",
     "Order",
     "PairTensor",
+    "PerTensor",
     "Planned",
     "Preview",
     "Ranking",
@@ -57,7 +62,9 @@ __all__ = [
     "RestoredOutput",
     "Selection",
     "Sweep",
+    "Taken",
     "absolute_change",
+    "copy_companions",
     "diff",
     "interpolate",
     "match_norm",
@@ -70,6 +77,8 @@ __all__ = [
     "region_name",
     "relative_change",
     "require_matchable",
+    "require_outside",
+    "require_space",
     "restore",
     "restore_checkpoints",
     "run_diff",
@@ -77,4 +86,6 @@ __all__ = [
     "run_restore",
     "select",
     "share_label",
+    "taken_back",
+    "write_restoration",
 ]

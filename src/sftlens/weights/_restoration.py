@@ -137,6 +137,27 @@ class Scaled:
 
 
 @dataclass(frozen=True, kw_only=True)
+class PerTensor:
+    """A restoration of its own for each tensor, by name; others stay tuned.
+
+    Each works on its tensor as it would within its own region, in which the tensor must lie: a
+    ranking over that region stays a ranking over all of it.
+    """
+
+    restorations: Mapping[str, Restoration] = field(repr=False)
+    region: str = "all"
+
+    @property
+    def needs_whole_tensors(self) -> bool:
+        return any(way.needs_whole_tensors for way in self.restorations.values())
+
+    def begin(self, pair: CheckpointPair, kernels: Kernels, tensor: PairTensor) -> Repair:
+        if tensor.name in self.restorations:
+            return self.restorations[tensor.name].begin(pair, kernels, tensor)
+        return lambda view: view.tuned.clone()
+
+
+@dataclass(frozen=True, kw_only=True)
 class Pruned:
     """In each tensor, the entries that a mask chooses have their base value again."""
 

@@ -8,18 +8,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sftlens.checkpoints import model_name
-from sftlens.errors import UserError
 from sftlens.manifest import MANIFEST, finished_result, write_manifest
 from sftlens.outputs import new_folder, require_free
 from sftlens.progress import Advance, silent
+from sftlens.weights._apply import apply, require_outside, write_rest
 from sftlens.weights._card import Recipe, model_card
 from sftlens.weights._engine import Engine, best_engine
-from sftlens.weights._kernels import Kernels
-from sftlens.weights._pair import PIECE, CheckpointPair, PairTensor
+from sftlens.weights._pair import CheckpointPair
 from sftlens.weights._plan import Planned, Request, plan
-from sftlens.weights._restoration import Restored, repaired
+from sftlens.weights._restoration import Restored
 from sftlens.weights._shares import share_label
-from sftlens.weights._taken import Taken, taken, together
+from sftlens.weights._taken import Taken
 from sftlens.weights._tensor_table import tensor_table
 from sftlens.weights._writer import (
     ModelWriter,
@@ -178,7 +177,7 @@ def restore_checkpoints(
             the disk has too little room.
     """
     request = request.checked()
-    _require_outside(out, pair.base.folder, pair.tuned.folder)
+    require_outside(out, pair)
     if not (out / MANIFEST).is_file():
         require_free(out)
     engine = engine or best_engine(pair.num_parameters(request.region))
@@ -204,7 +203,7 @@ def restore_checkpoints(
         writers = [ModelWriter(work / place, pair.tuned, pair.tuned_files) for place in places]
         planned = plan(pair, request, engine=engine, advance=advance)
         sums = _repair(pair, request, planned, writers, engine, advance)
-        _write_rest(pair, request.region, writers)
+        write_rest(pair, request.region, writers)
         outputs = [
             replace(_output(pair, request, p, found), path=out / place)
             for p, found, place in zip(planned, sums, places, strict=True)
@@ -216,12 +215,6 @@ def restore_checkpoints(
             card = model_card(recipe, output)
             (work / place / "README.md").write_text(card, encoding="utf-8")
     return outputs
-
-
-def _require_outside(out: Path, *inputs: Path) -> None:
-    for folder in inputs:
-        if out.resolve().is_relative_to(folder.resolve()):
-            raise UserError(f"{out}: lies in the model folder {folder}; choose a place outside")
 
 
 def _finished(out: Path, recipe: Recipe) -> list[RestoredOutput] | None:
@@ -249,49 +242,11 @@ def _repair(
     advance: Advance,
 ) -> list[Taken | None]:
     """Go over the region once: write what there are writers for, measure what is not counted."""
-    restorations = [p.restoration for p in planned]
-    if any(restoration.needs_whole_tensors for restoration in restorations):
-        engine = replace(engine, num_threads=1)  # one tensor in memory, and torch's own threads
-    twins = {original: twin for twin, original in pair.twins.items()}
-
-    def repair(kernels: Kernels, tensor: PairTensor) -> list[list[Taken]]:
-        places = [tensor.tuned]
-        if tensor.name in twins:
-            places.append(pair.tuned.tensors[twins[tensor.name]])
-        found: list[list[Taken]] = [[] for _ in planned]
-        for view, pieces in repaired(pair, kernels, tensor, restorations):
-            for writer, piece in zip(writers, pieces, strict=bool(writers)):
-                for place in places:
-                    writer.write(place, view.start, piece)
-            if not request.is_counted:
-                for piece, parts in zip(pieces, found, strict=True):
-                    parts.append(taken(view, piece))
-            advance(len(view.base))
-        return found
-
-    by_tensor = engine.each(pair.region(request.region), repair).values()
+    ways = [p.restoration for p in planned]
     if request.is_counted:
+        apply(pair, request.region, ways, writers, engine, advance, measured=False)
         return [None for _ in planned]
-    return [
-        together(part for found in by_tensor for part in found[number])
-        for number in range(len(planned))
-    ]
-
-
-def _write_rest(pair: CheckpointPair, region: str, writers: Sequence[ModelWriter]) -> None:
-    """Copy the tuned model's bytes of everything outside of the region's compared entries."""
-    compared = {tensor.name: tensor.num_parameters for tensor in pair.region(region)}
-    compared |= {
-        twin: compared[original] for twin, original in pair.twins.items() if original in compared
-    }
-    for name, info in pair.tuned.tensors.items():
-        stored = pair.tuned_files.stored_bytes(info)
-        done = 0
-        if name in compared and info.num_entries:
-            done = compared[name] * ((info.end - info.begin) // info.num_entries)
-        for start in range(done, len(stored), 4 * PIECE):
-            for writer in writers:
-                writer.write(info, start, stored[start : start + 4 * PIECE])
+    return [*apply(pair, request.region, ways, writers, engine, advance)]
 
 
 def _output(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import random
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -85,6 +85,7 @@ def evaluate_harness_tasks(
     settings: HarnessSettings | None = None,
     *,
     items: bool = False,
+    places: Mapping[str, Sequence[int]] | None = None,
 ) -> HarnessResults:
     """Run tasks of lm-evaluation-harness on a model, as in the paper's Table 5.
 
@@ -108,6 +109,7 @@ def evaluate_harness_tasks(
         tasks: see :func:`load_harness_tasks`.
         settings: see :class:`HarnessSettings`.
         items: whether to give the results of every item too.
+        places: by task, the numbers of the items to ask, in place of the settings' ``limit``.
 
     Raises:
         UserError: when the model cannot be loaded.
@@ -128,13 +130,19 @@ def evaluate_harness_tasks(
         found = evaluate(
             wrapped,
             tasks.loaded,
-            limit=settings.limit,
+            limit=settings.limit if places is None else None,
+            samples=_in_order(places),
             bootstrap_iters=_NUM_RESAMPLES,
             log_samples=items,
         )
     return HarnessResults(
         _results(found["results"], num_fewshot), _items(found["samples"]) if items else None
     )
+
+
+def _in_order(places: Mapping[str, Sequence[int]] | None) -> dict[str, list[int]] | None:
+    """The harness goes over the items in their order, and numbers them by it."""
+    return None if places is None else {task: sorted(set(own)) for task, own in places.items()}
 
 
 def _num_fewshot(own: int | None, settings: HarnessSettings) -> int:

@@ -29,6 +29,10 @@ class HarnessTasks(NamedTuple):
     num_fewshot: Mapping[str, int | None]
     loaded: Any
 
+    def num_items(self, name: str) -> int:
+        """How many items a task has."""
+        return len(self.loaded["tasks"][name].eval_docs)
+
 
 def load_harness_tasks(
     names: Sequence[str], include_path: str | Path | None = None

@@ -1,0 +1,133 @@
+"""The page of a repair: the front as a chart and a table, and the choice in words."""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import html
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from sftlens.repair._card import interval
+from sftlens.repair._explain import percent, points_interval
+from sftlens.repair._tables import estimate
+
+_HERE = Path(__file__).parent
+_MARKS = {  # by role: colour, symbol, what it is
+    "chosen": ("#b5265c", "star", "the choice"),
+    "finalist": ("#2c6bb0", "diamond", "finalist"),
+    "searched": ("#12897f", "circle", "found by the search"),
+    "fixed": ("#c27c00", "triangle-up", "the paper’s 20 %"),
+    "control": ("#7b838c", "square-open", "control of the same removed norm"),
+    "tuned": ("#2b3440", "cross", "tuned"),
+    "base": ("#472a7a", "x", "base"),
+}
+
+
+def page(front: Sequence[Mapping[str, Any]], content: Mapping[str, Any]) -> str:
+    """One self-contained HTML page, which loads nothing.
+
+    Args:
+        front: the rows of the test facts.
+        content: ``why``, ``notes``, ``base``, ``tuned``, ``task`` and ``command``.
+    """
+    from plotly.offline import get_plotlyjs
+
+    environment = Environment(
+        loader=FileSystemLoader(_HERE), autoescape=True, undefined=StrictUndefined
+    )
+    rows = [
+        {
+            "role": _MARKS[row["role"]][2],
+            "candidate": row["candidate"],
+            "groups": [f"{g['group']}: {_way(g)}" for g in row["groups"]],
+            "norm_removed": percent(row["norm_removed"]),
+            "knowledge": interval(estimate(row, "knowledge")),
+            "gain": points_interval(estimate(row, "gain")),
+            "task": interval(estimate(row, "task")),
+            "task_gain": points_interval(estimate(row, "task_gain")),
+            "on_front": row["on_front"],
+        }
+        for row in front
+    ]
+    code = base64.b64encode(gzip.compress(get_plotlyjs().encode(), 9, mtime=0)).decode()
+    text: str = environment.get_template("page.html.j2").render(
+        rows=rows,
+        num_facts=front[0]["num_facts"],
+        figure=_script_json(_figure(front)),
+        plotly=code,
+        **content,
+    )
+    return text
+
+
+def _way(group: Mapping[str, Any]) -> str:
+    return group["method"] + ("" if group["share"] is None else f" {group['share']:g} %")
+
+
+def _figure(front: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    import plotly.graph_objects as go
+
+    measured = [row for row in front if row["task"] is not None]
+    figure = go.Figure()
+    edge = sorted((row["task"], row["knowledge"]) for row in measured if row["on_front"])
+    figure.add_scatter(
+        x=[100 * task for task, _ in edge],
+        y=[100 * knowledge for _, knowledge in edge],
+        mode="lines",
+        line={"color": "#c3c9d0", "width": 1, "dash": "dot"},
+        name="front",
+        hoverinfo="skip",
+    )
+    for role, (colour, symbol, name) in _MARKS.items():
+        own = [row for row in measured if row["role"] == role]
+        if not own:
+            continue
+        figure.add_scatter(
+            x=[100 * row["task"] for row in own],
+            y=[100 * row["knowledge"] for row in own],
+            error_x=_bars(own, "task", colour),
+            error_y=_bars(own, "knowledge", colour),
+            mode="markers",
+            marker={"color": colour, "symbol": symbol, "size": 11 if role == "chosen" else 8},
+            name=name,
+            text=[html.escape(row["candidate"]) for row in own],
+            hovertemplate="%{text}<br>task %{x:.1f} %, knowledge %{y:.1f} %<extra></extra>",
+        )
+    axis = {"gridcolor": "#e3e6ea", "zeroline": False, "ticksuffix": " %"}
+    figure.update_layout(
+        template=None,
+        height=460,
+        margin={"l": 60, "r": 12, "t": 8, "b": 48},
+        paper_bgcolor="rgba(0,0,0,0)",
+        plot_bgcolor="rgba(0,0,0,0)",
+        xaxis={"title": {"text": "task kept"}, **axis},
+        yaxis={"title": {"text": "knowledge kept"}, **axis},
+    )
+    found: dict[str, Any] = json.loads(figure.to_json())
+    return found
+
+
+def _bars(rows: Sequence[Mapping[str, Any]], name: str, colour: str) -> dict[str, Any]:
+    return {
+        "type": "data",
+        "symmetric": False,
+        "array": [100 * (row[f"{name}_high"] - row[name]) for row in rows],
+        "arrayminus": [100 * (row[name] - row[f"{name}_low"]) for row in rows],
+        "color": colour,
+        "thickness": 1,
+        "width": 0,
+    }
+
+
+def _script_json(value: Any) -> Markup:
+    """JSON that cannot end or alter the script element it stands in."""
+    text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    for char in "<>&\u2028\u2029":
+        text = text.replace(char, f"\\u{ord(char):04x}")
+    return Markup(text)

@@ -1,0 +1,160 @@
+"""Restorations applied to a pair: models written, and what was taken back measured."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from sftlens.errors import UserError
+from sftlens.progress import Advance, silent
+from sftlens.weights._engine import Engine, best_engine
+from sftlens.weights._kernels import Kernels
+from sftlens.weights._pair import PIECE, CheckpointPair, PairTensor
+from sftlens.weights._restoration import Restoration, repaired
+from sftlens.weights._taken import Taken, taken, together
+from sftlens.weights._writer import ModelWriter, copy_companions
+
+
+def taken_back(
+    pair: CheckpointPair,
+    restorations: Sequence[Restoration],
+    *,
+    region: str = "all",
+    engine: Engine | None = None,
+    advance: Advance = silent,
+) -> list[Taken]:
+    """What restorations take back, in one pass over the pair and without writing.
+
+    Args:
+        pair: the aligned checkpoints.
+        restorations: each of a region that lies within ``region``.
+        region: whose entries are counted; what a restoration does not touch stays tuned.
+        engine: what the pass runs on, by default the fastest there is.
+        advance: is told the number of the region's entries done.
+    """
+    parts: list[list[Taken]] = [[] for _ in restorations]
+    engine = engine or best_engine(pair.num_parameters(region))
+    touched = [{t.name for t in pair.region(way.region)} for way in restorations]
+
+    def measure(kernels: Kernels, tensor: PairTensor) -> list[Taken]:
+        found: list[list[Taken]] = [[] for _ in restorations]
+        untouched: list[Taken] = []
+        own = [n for n, names in enumerate(touched) if tensor.name in names]
+        for view, pieces in repaired(pair, kernels, tensor, [restorations[n] for n in own]):
+            untouched.append(taken(view, view.tuned))
+            for number, piece in zip(own, pieces, strict=True):
+                found[number].append(taken(view, piece))
+            advance(len(view.base))
+        return [together(found[n] if n in own else untouched) for n in range(len(touched))]
+
+    for by_way in _one_at_a_time(engine, restorations).each(pair.region(region), measure).values():
+        for number, part in enumerate(by_way):
+            parts[number].append(part)
+    return [together(own) for own in parts]
+
+
+def write_restoration(
+    pair: CheckpointPair,
+    restoration: Restoration,
+    folder: Path,
+    *,
+    engine: Engine | None = None,
+    advance: Advance = silent,
+) -> Taken:
+    """Write one restored model into an existing folder: weights, and the files beside them.
+
+    Whoever calls sees to it that the folder appears whole or not at all.
+
+    Args:
+        pair: the aligned checkpoints.
+        restoration: as :func:`sftlens.weights.plan` gives it.
+        folder: where to write; holds none of the files.
+        engine: what the pass runs on, by default the fastest there is.
+        advance: is told the number of the region's entries done.
+
+    Returns:
+        What was taken back of the restoration's region.
+    """
+    copy_companions(pair, folder)
+    writer = ModelWriter(folder, pair.tuned, pair.tuned_files)
+    engine = engine or best_engine(pair.num_parameters(restoration.region))
+    [found] = apply(pair, restoration.region, [restoration], [writer], engine, advance)
+    write_rest(pair, restoration.region, [writer])
+    return found
+
+
+def apply(
+    pair: CheckpointPair,
+    region: str,
+    restorations: Sequence[Restoration],
+    writers: Sequence[ModelWriter],
+    engine: Engine,
+    advance: Advance,
+    *,
+    measured: bool = True,
+) -> list[Taken]:
+    """Go over a region once: write what there are writers for, and measure.
+
+    Returns:
+        Of each restoration, what it took back; nothing unless ``measured``.
+    """
+    twins = {original: twin for twin, original in pair.twins.items()}
+
+    def repair(kernels: Kernels, tensor: PairTensor) -> list[list[Taken]]:
+        places = [tensor.tuned]
+        if tensor.name in twins:
+            places.append(pair.tuned.tensors[twins[tensor.name]])
+        found: list[list[Taken]] = [[] for _ in restorations]
+        for view, pieces in repaired(pair, kernels, tensor, restorations):
+            for writer, piece in zip(writers, pieces, strict=bool(writers)):
+                for place in places:
+                    writer.write(place, view.start, piece)
+            if measured:
+                for piece, parts in zip(pieces, found, strict=True):
+                    parts.append(taken(view, piece))
+            advance(len(view.base))
+        return found
+
+    engine = _one_at_a_time(engine, restorations)
+    by_tensor = engine.each(pair.region(region), repair).values()
+    if not measured:
+        return []
+    return [
+        together(part for found in by_tensor for part in found[number])
+        for number in range(len(restorations))
+    ]
+
+
+def write_rest(pair: CheckpointPair, region: str, writers: Sequence[ModelWriter]) -> None:
+    """Copy the tuned model's bytes of everything outside of the region's compared entries."""
+    compared = {tensor.name: tensor.num_parameters for tensor in pair.region(region)}
+    compared |= {
+        twin: compared[original] for twin, original in pair.twins.items() if original in compared
+    }
+    for name, info in pair.tuned.tensors.items():
+        stored = pair.tuned_files.stored_bytes(info)
+        done = 0
+        if name in compared and info.num_entries:
+            done = compared[name] * ((info.end - info.begin) // info.num_entries)
+        for start in range(done, len(stored), 4 * PIECE):
+            for writer in writers:
+                writer.write(info, start, stored[start : start + 4 * PIECE])
+
+
+def require_outside(out: Path, pair: CheckpointPair) -> None:
+    """Refuse to write into one of the pair's folders.
+
+    Raises:
+        UserError: when ``out`` lies in one of them.
+    """
+    for folder in (pair.base.folder, pair.tuned.folder):
+        if out.resolve().is_relative_to(folder.resolve()):
+            raise UserError(f"{out}: lies in the model folder {folder}; choose a place outside")
+
+
+def _one_at_a_time(engine: Engine, restorations: Sequence[Restoration]) -> Engine:
+    """One tensor in memory, and torch's own threads, where whole tensors are needed."""
+    if any(restoration.needs_whole_tensors for restoration in restorations):
+        return replace(engine, num_threads=1)
+    return engine
