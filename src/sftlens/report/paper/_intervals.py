@@ -57,16 +57,16 @@ class Interval(NamedTuple):
 class Asked(NamedTuple):
     """Models whose mean accuracy is asked for, or the mean of a difference between models.
 
+    The mean is that of the mastery levels' means, as in the paper's headline.
+
     Attributes:
         strata: groups of training sets that were drawn independently of each other; of each
             training set the rows that are summed up, with the weight of each.
         mask: which facts count.
-        by_level: whether the mean is that of the mastery levels' means, as in the paper's headline.
     """
 
     strata: Sequence[Sequence[Sequence[tuple[float, Row]]]]
     mask: Mask
-    by_level: bool = True
 
 
 def accuracy_of(rows: Iterable[Row], mask: Mask) -> Asked:
@@ -140,10 +140,9 @@ def _contrast(answers: Answers, asked: Asked) -> Contrast | int:
         return num_training_sets
     blocks = tuple(_block(stratum, known) for stratum in asked.strata)
     weights = [weight for stratum in asked.strata for weight, _ in stratum[0]]
-    levels = answers.levels[known] if asked.by_level else np.zeros(int(known.sum()), np.int64)
     return Contrast(
         blocks,
-        levels,
+        answers.levels[known],
         lowest=sum(weight for weight in weights if weight < 0),
         highest=sum(weight for weight in weights if weight > 0),
     )
