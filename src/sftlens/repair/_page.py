@@ -67,7 +67,8 @@ def page(front: Sequence[Mapping[str, Any]], content: Mapping[str, Any]) -> str:
 
 
 def _way(group: Mapping[str, Any]) -> str:
-    return group["method"] + ("" if group["share"] is None else f" {group['share']:g} %")
+    strength = "" if group["share"] is None else f" {group['share']:g} %"
+    return f"{group['method']}{strength}"
 
 
 def _figure(front: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
