@@ -1,13 +1,20 @@
 """Choosing training facts, and fine-tuning on them."""
 
+from typing import TYPE_CHECKING, Any
+
 from sftlens.tuning._distributed import load_to_train
 from sftlens.tuning._lora import LoraSettings
 from sftlens.tuning._run import TRAINING_FACTS, TuneResult, run_tune
 from sftlens.tuning._sft import Tuned, TuneSettings, fine_tune, num_steps
 from sftlens.tuning._training_set import choose_training_facts
 
+if TYPE_CHECKING:
+    from sftlens.tuning._knowledge import Knowledge, KnowledgeCallback
+
 __all__ = [
     "TRAINING_FACTS",
+    "Knowledge",
+    "KnowledgeCallback",
     "LoraSettings",
     "TuneResult",
     "TuneSettings",
@@ -18,3 +25,11 @@ __all__ = [
     "num_steps",
     "run_tune",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name in ("Knowledge", "KnowledgeCallback"):
+        from sftlens.tuning import _knowledge
+
+        return getattr(_knowledge, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
