@@ -56,7 +56,8 @@ def test_every_input_comes_before() -> None:
     assert len({job.key for job in plan.jobs.values()}) == len(plan.jobs)
 
 
-OF_RUNS = {"tune", "score", "divergence", "change", "restore"}
+OF_RUNS = {"tune", "score", "divergence", "change", "restore", "noise", "layers"}
+SCORED = {"base-score", "score", "noise", "layers", "restore"}
 
 
 @pytest.mark.parametrize(
@@ -64,10 +65,11 @@ OF_RUNS = {"tune", "score", "divergence", "change", "restore"}
     [
         ({"shares": [10]}, {"change", "restore"}),
         ({"methods": ["relative"]}, {"restore"}),
-        ({"score": {"max_new_tokens": 4}}, {"score", "restore"}),
+        ({"layer_groups": 2}, {"layers"}),
+        ({"score": {"max_new_tokens": 4}}, SCORED),
         ({"tune": {"batch_size": 2}}, OF_RUNS),
-        ({"probe": {"num_samples": 2}}, {"probe", "outlook", *OF_RUNS}),
-        ({"unused_facts": True}, {"facts", "probe", "outlook", *OF_RUNS}),
+        ({"probe": {"num_samples": 2}}, {"probe", "outlook", "base-score", *OF_RUNS}),
+        ({"unused_facts": True}, {"facts", "probe", "outlook", "base-score", *OF_RUNS}),
         ({"out": "elsewhere", "keep_models": "none", "quick": True}, set()),
         ({"estimate": {"device": "cpu"}}, set()),
     ],

@@ -195,7 +195,6 @@ def test_files_that_are_refused(tmp_path: Path, text: str, told: str) -> None:
         ("shares", [101], "share 101"),
         ("shares", [], "no share given"),
         ("methods", ["magic"], "'magic' is unknown; choose from relative"),
-        ("methods", ["dg-hard"], "takes no share"),
         ("methods", ["dare-bottom"], "order 'bottom' has no effect"),
         ("strategies", ["qlora"], "strategies.0: 'qlora' is refused"),
         ("lora", {"rank": 0}, "lora.rank: 0 is refused"),
