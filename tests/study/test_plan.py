@@ -52,7 +52,8 @@ def test_every_input_comes_before() -> None:
     assert len({job.key for job in plan.jobs.values()}) == len(plan.jobs)
 
 
-OF_RUNS = {"tune", "score", "divergence", "change", "restore"}
+OF_RUNS = {"tune", "score", "divergence", "change", "restore", "noise", "layers"}
+SCORED = {"base-score", "score", "noise", "layers", "restore"}
 
 
 @pytest.mark.parametrize(
@@ -60,16 +61,28 @@ OF_RUNS = {"tune", "score", "divergence", "change", "restore"}
     [
         ({"shares": [10]}, {"change", "restore"}),
         ({"methods": ["relative"]}, {"restore"}),
-        ({"score": {"max_new_tokens": 4}}, {"score", "restore"}),
+        ({"layer_groups": 2}, {"layers"}),
+        ({"score": {"max_new_tokens": 4}}, SCORED),
         ({"tune": {"batch_size": 2}}, OF_RUNS),
-        ({"probe": {"num_samples": 2}}, {"probe", "outlook", *OF_RUNS}),
-        ({"unused_facts": True}, {"facts", "probe", "outlook", *OF_RUNS}),
+        ({"probe": {"num_samples": 2}}, {"probe", "outlook", "base-score", *OF_RUNS}),
+        ({"unused_facts": True}, {"facts", "probe", "outlook", "base-score", *OF_RUNS}),
         ({"out": "elsewhere", "keep_models": "none", "quick": True}, set()),
         ({"estimate": {"device": "cpu"}}, set()),
     ],
 )
 def test_a_change_reaches_what_depends_on_it(changes: dict[str, Any], changed: set[str]) -> None:
     assert kinds_changed(**changes) == changed
+
+
+def test_what_is_asked_beside_the_scores() -> None:
+    """The base once, the first training set of each restored size again, and all layers."""
+    plan = make_plan(StudyFile.model_validate(STUDY), HERE)
+    restored = [f"level{level}-size16-seed{seed}" for level in (0, 3) for seed in (0, 1)]
+    assert [job.name for job in plan.of_kind("base-score")] == ["base-score"]
+    assert [job.settings["run"] for job in plan.of_kind("noise")] == restored[::2]
+    assert [job.settings["run"] for job in plan.of_kind("layers")] == restored
+    without = make_plan(StudyFile.model_validate({**STUDY, "layer_groups": 0}), HERE)
+    assert without.of_kind("layers") == []
 
 
 def test_more_runs_leave_the_others_as_they_are() -> None:
