@@ -101,7 +101,8 @@ def test_a_plan_counts(tmp_path: Path) -> None:
             "sizes": [4, "all"],
             "seeds": 2,
             "shares": [10, 20],
-            "methods": ["relative", "random"],
+            "methods": ["relative", "random-matched", "dg-hard"],
+            "layer_groups": 3,
             "probe": {"num_templates": 3, "num_samples": 2},
             "tune": {"batch_size": 4},
         }
@@ -110,7 +111,10 @@ def test_a_plan_counts(tmp_path: Path) -> None:
     values = [
         one.value for one in found.estimate if one.unit in ("completions", "steps", "answers")
     ]
-    assert values == [48 * 6, 2 * 1 + 2 * 3, 4 * 3, 3 * 2 * 2 * 2]
+    ways = 2 + 2 + 1
+    scored = 3 * (1 + 4 + 1)  # the base, four runs, one of two restored runs again
+    training = 2 * 4 * (1 + ways)  # two runs of four facts, before and after each restoration
+    assert values == [48 * 6, 2 * 1 + 2 * 3, scored, 3 * 2 * ways, 3 * 2 * 3, training]
     assert "org/absent is not here" in found.notes[0]
     assert "device hours in all" not in {one.what for one in found.estimate}
     stated = study.model_copy(

@@ -13,6 +13,7 @@ from sftlens.facts import Fact, read_facts
 from sftlens.mastery import NUM_LEVELS, num_completions
 from sftlens.study._calibrate import calibrate
 from sftlens.study._file import Run, StudyFile, training_runs
+from sftlens.study._methods import named_method, num_restorations
 from sftlens.study._plan import Plan, Sources, make_plan
 from sftlens.study._rates import (
     DEVICES,
@@ -29,7 +30,9 @@ from sftlens.tuning import num_steps
 from sftlens.world import PRESETS, make_world
 
 _COMPLETION_BYTES = 60  # in the ledger and in the table, assumed
-_PASSES = 4  # over a pair of checkpoints for each ranking
+_PASSES = 4  # over a pair of checkpoints for each method
+_MATCHING = 4  # looks at a pair until a method removes a given norm, as small models took
+_MANY_LAYERS = 1 << 20
 _HOUR = 3600
 _GB = 1e9
 
@@ -115,10 +118,16 @@ class _Parts:
         self.num_completions = num_completions(self.num_facts, study.probe)
         restored = {job.settings["run"] for job in plan.of_kind("restore")}
         self.num_restored_runs = len([run for run in self.runs if run.name in restored])
-        self.num_restorations = self.num_restored_runs * len(study.methods) * len(study.shares)
+        self.num_ways = num_restorations(study.methods, study.shares)
+        self.num_restorations = self.num_restored_runs * self.num_ways
+        trained = [self.num_training_facts(run) for run in self.runs if run.name in restored]
+        self.num_layer_groups = min(study.layer_groups, _num_layers(study))
+        asked = len(plan.of_kind("score")) + len(plan.of_kind("base-score"))
         self.num_answers = {
-            "scoring": len(plan.of_kind("score")) * self.num_scored,
+            "scoring": (asked + len(plan.of_kind("noise"))) * self.num_scored,
             "restoring": self.num_restorations * self.num_scored,
+            "layers": len(plan.of_kind("layers")) * self.num_layer_groups * self.num_scored,
+            "training": sum(trained) * (self.num_ways + 1),
         }
 
     def num_training_facts(self, run: Run) -> int:
@@ -144,17 +153,33 @@ class _Parts:
                 f"{self.levels_rest_on}",
             ),
             Estimate(
-                "answers of tuned models",
+                "answers of the base and of tuned models",
                 self.num_answers["scoring"],
                 "answers",
-                f"{self.num_scored:,} facts (test, and in-domain validation) of each run",
+                f"{self.num_scored:,} facts (test, and in-domain validation) of each run, of the "
+                f"base, and again of {len(self.plan.of_kind('noise'))} runs",
             ),
             Estimate(
                 "answers of restored models",
                 self.num_answers["restoring"],
                 "answers",
                 f"{self.num_scored:,} facts × {self.num_restored_runs} runs × "
-                f"{len(self.study.methods)} methods × {len(self.study.shares)} shares",
+                f"{self.num_ways} restorations ({len(self.study.methods)} methods, "
+                f"{len(self.study.shares)} shares)",
+            ),
+            Estimate(
+                "answers of models with layers given back",
+                self.num_answers["layers"],
+                "answers",
+                f"{self.num_scored:,} facts × {len(self.plan.of_kind('layers'))} runs × "
+                f"{self.num_layer_groups} groups of layers at most",
+            ),
+            Estimate(
+                "answers on training facts",
+                self.num_answers["training"],
+                "answers",
+                f"those of each of {self.num_restored_runs} runs, tuned and after "
+                f"{self.num_ways} restorations",
             ),
         ]
 
@@ -164,11 +189,12 @@ class _Parts:
         rates, why, _ = self.told
         longest = self.study.score.max_new_tokens
         trained = sum(map(self.num_training_facts, self.runs)) * self.study.tune.num_epochs
+        num_restored = sum(self.num_answers[what] for what in ("restoring", "layers", "training"))
         seconds = {
             "probing": self.num_completions * self.study.probe.max_new_tokens / rates.probe,
             "fine-tuning": trained * TOKENS_PER_FACT / rates.train,
             "scoring": self.num_answers["scoring"] * longest / rates.score,
-            "scoring restorations": self.num_answers["restoring"] * longest / rates.score,
+            "scoring restorations": num_restored * longest / rates.score,
         }
         bases = {
             "probing": f"{rates.probe:,.0f} tokens/s ({why}), every completion at its full "
@@ -192,10 +218,13 @@ class _Parts:
             )
         )
         if self.size.num_bytes is not None:
-            rankings = len(self.study.methods) * len(self.plan.of_kind("restore"))
+            named = [named_method(name) for name in self.study.methods]
+            looks = sum(_MATCHING if one.is_matched else 1 for one in named)
+            rankings = looks * len(self.plan.of_kind("restore"))
+            steps = self.num_restorations + self.num_layer_groups * len(self.plan.of_kind("layers"))
             passes = _PASSES * (rankings + len(self.plan.of_kind("change")))
             models = len(self.plan.of_kind("tune")) * 4  # written once, loaded three times
-            read = (2 * passes + models) * self.size.num_bytes
+            read = (2 * (passes + steps) + models) * self.size.num_bytes
             seconds["files"] = read / READ_BYTES_PER_SECOND
             found.append(
                 Estimate(
@@ -267,6 +296,11 @@ def _facts(study: StudyFile) -> list[Fact]:
         assert study.facts is not None
         facts = read_facts(study.facts).facts
     return facts if study.unused_facts else [fact for fact in facts if is_used(fact)]
+
+
+def _num_layers(study: StudyFile) -> int:
+    """Decoder blocks, or more than any model has where they are not known."""
+    return _MANY_LAYERS if study.scale is None else PRESETS[study.scale.pretrain.preset].num_layers
 
 
 def _model_size(study: StudyFile) -> _Size:
