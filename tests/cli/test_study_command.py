@@ -73,22 +73,30 @@ def test_a_study_runs_fails_and_goes_on(
         call = sftlens("study", "run", study_file, "--json")
     assert call.code == 2
     told = json.loads(call.out)
-    assert (told["num_jobs"], told["num_done"], told["num_failed"]) == (11, 10, 1)
+    assert (told["num_jobs"], told["num_done"], told["num_failed"]) == (14, 13, 1)
     assert "lower the learning rate" in call.err.splitlines()[-1]
     assert "the same command tries them again" in call.err.splitlines()[-1]
     assert pl.read_parquet(out / "restorations.parquet").is_empty()
+    run = "level0-size8-seed0"
+    reason = "fine-tuning diverged; lower the learning rate"
+    failures = pl.read_parquet(out / "failures.parquet")
+    assert failures.rows() == [(f"restore {run}", "restore", run, reason)]
+    claims = pl.read_parquet(out / "claims.parquet")
+    assert claims.filter(claim="restoration-in")["decision"].item() == "not measured"
+    assert told["report"] == str(out / "index.html")
 
     found = sftlens("study", "run", study_file, "--json").json
     assert found == {
         **found,
-        "num_jobs": 11,
-        "num_done": 11,
+        "num_jobs": 14,
+        "num_done": 14,
         "num_failed": 0,
         "num_skipped": 0,
         "failures": {},
         "out": str(out),
         "report": str(out / "index.html"),
     }
+    assert not (out / "failures.parquet").exists()
     runs = pl.read_parquet(out / "runs.parquet")
     assert runs["run"].to_list() == ["level0-size8-seed0", "level0-all-seed0"]
     assert runs["size"].to_list() == runs["num_facts"].to_list()
@@ -108,7 +116,7 @@ def test_a_study_runs_fails_and_goes_on(
 
 def test_a_plan_of_a_model_that_is_here(sftlens: Call, study_file: Path, tmp_path: Path) -> None:
     found = sftlens("study", "plan", study_file, "--json").json
-    assert found["num_jobs"] == 11
+    assert found["num_jobs"] == 14
     assert found["kinds"]["tune"] == 2
     assert set(found["estimate"][0]) == {"what", "value", "unit", "rests_on"}
     rates = tmp_path / "rates.yaml"
@@ -119,7 +127,7 @@ def test_a_plan_of_a_model_that_is_here(sftlens: Call, study_file: Path, tmp_pat
     assert hours["device hours, probing"]["value"] == pytest.approx(completions * 8 / 1000 / 3600)
     assert "1,000 tokens/s (the given rates)" in hours["device hours, probing"]["rests_on"]
     shown = sftlens("study", "plan", study_file)
-    assert "11 jobs" in shown.out
+    assert "14 jobs" in shown.out
     assert "assumed" in shown.out
     assert not (tmp_path / "run").exists()
 

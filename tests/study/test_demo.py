@@ -19,8 +19,9 @@ from tiny_study import DEMO, demo
 from tiny_world import small_preset
 
 TABLES = [
-    *("completions", "concentration", "divergence", "exposures", "facts", "mastery"),
-    *("restorations", "runs", "scores", "tensors"),
+    *("base_scores", "claims", "completions", "concentration", "divergence", "exposures", "facts"),
+    *("layer_scores", "mastery", "noise", "restorations", "runs", "scores", "tensors"),
+    "training_scores",
 ]
 
 
@@ -74,8 +75,10 @@ def test_killed_again_and_again_it_ends_with_the_same_tables(
         ("os.remove", ".jsonl"),  # the completions are made and packed
         ("os.rename", f"jobs/tune/{key[f'tune {largest}']}"),  # tuned, not in its place
         ("os.rename", f"jobs/change/{key[f'change {largest}']}"),
+        ("os.rename", "parts/tuned.parquet"),
         ("os.rename", "parts/random-40.parquet"),
         ("os.rename", "/scores.parquet"),  # some tables are there
+        ("os.rename", "/claims.parquet"),  # all but the claims
         ("os.rename", "/tuned/level0"),  # the tables are there, a model is being kept
         ("os.rename", "index.html"),  # the page is made
         ("os.rename", "/out"),  # everything is made

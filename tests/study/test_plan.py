@@ -78,6 +78,17 @@ def test_a_change_reaches_what_depends_on_it(changes: dict[str, Any], changed: s
     assert kinds_changed(**changes) == changed
 
 
+def test_what_is_asked_beside_the_scores() -> None:
+    """The base once, the first training set of each restored size again, and all layers."""
+    plan = make_plan(StudyFile.model_validate(STUDY), HERE)
+    restored = [f"level{level}-size16-seed{seed}" for level in (0, 3) for seed in (0, 1)]
+    assert [job.name for job in plan.of_kind("base-score")] == ["base-score"]
+    assert [job.settings["run"] for job in plan.of_kind("noise")] == restored[::2]
+    assert [job.settings["run"] for job in plan.of_kind("layers")] == restored
+    without = make_plan(StudyFile.model_validate({**STUDY, "layer_groups": 0}), HERE)
+    assert without.of_kind("layers") == []
+
+
 def test_more_runs_leave_the_others_as_they_are() -> None:
     before, after = keys(), keys(seeds=3, sizes=[8, 16, 12], levels=[0, 3, 4])
     assert before.items() <= after.items()

@@ -12,10 +12,11 @@ import sftlens.study
 from sftlens.errors import UserError
 from sftlens.mastery import ProbeSettings
 from sftlens.scoring import ScoreSettings
-from sftlens.study import StudyFile, demo_settings, load_study, plan_study
+from sftlens.study import Sources, StudyFile, demo_settings, load_study, make_plan, plan_study
 from sftlens.tuning import TuneSettings
 
 STUDIES = Path(__file__).parents[2] / "studies"
+CONTROLS = ("random", "relative-bottom", "absolute", "small-base", "interpolation")
 READY = sorted(
     path.relative_to(STUDIES).as_posix()
     for path in STUDIES.rglob("*.yaml")
@@ -82,11 +83,34 @@ def test_the_papers_studies(name: str) -> None:
     assert len([name for name in READY if name.startswith("paper/")]) == 5
 
 
-@pytest.mark.parametrize("name", ["demo", "demo-quick"])
-def test_the_demo_runs_its_ready_file(name: str) -> None:
-    packaged = Path(sftlens.study.__file__).with_name(f"{name}.yaml")
-    assert packaged.read_bytes() == (STUDIES / f"{name}.yaml").read_bytes()
-    assert demo_settings(quick=name == "demo-quick") == load_study(packaged)
+def test_the_demo_runs_what_is_packaged() -> None:
+    packaged = Path(sftlens.study.__file__).parent
+    for name in ("demo", "demo-quick"):
+        assert demo_settings(quick=name == "demo-quick") == load_study(packaged / f"{name}.yaml")
+    quick = (packaged / "demo-quick.yaml").read_bytes()
+    assert quick == (STUDIES / "demo-quick.yaml").read_bytes()
+
+
+def test_the_demo_study_has_the_runs_of_the_demo_and_more() -> None:
+    """What the one has made, the other need not make again."""
+    demo, study = demo_settings(), load_study(STUDIES / "demo.yaml")
+    keys = [
+        {job.key for job in make_plan(one, Sources()).jobs.values() if job.kind != "restore"}
+        for one in (demo, study)
+    ]
+    assert keys[0] < keys[1]
+    assert set(demo.methods) < set(study.methods)
+    assert set(CONTROLS) <= set(study.methods)
+    assert "mixed" in study.strategies
+
+
+@pytest.mark.parametrize("name", [name for name in READY if name.startswith("paper/")])
+def test_the_papers_studies_have_controls_and_other_methods(name: str) -> None:
+    methods = load_study(STUDIES / name).methods
+    assert set(CONTROLS) <= set(methods)
+    matched = {method for method in methods if method.endswith("-matched")}
+    assert {"absolute-matched", "lines-matched", "ties-matched", "fapm-matched"} < matched
+    assert "dg-hard" in methods
 
 
 def test_a_plan_counts(tmp_path: Path) -> None:
@@ -103,7 +127,8 @@ def test_a_plan_counts(tmp_path: Path) -> None:
             "sizes": [4, "all"],
             "seeds": 2,
             "shares": [10, 20],
-            "methods": ["relative", "random"],
+            "methods": ["relative", "random-matched", "dg-hard"],
+            "layer_groups": 3,
             "probe": {"num_templates": 3, "num_samples": 2},
             "tune": {"batch_size": 4},
         }
@@ -112,7 +137,10 @@ def test_a_plan_counts(tmp_path: Path) -> None:
     values = [
         one.value for one in found.estimate if one.unit in ("completions", "steps", "answers")
     ]
-    assert values == [48 * 6, 2 * 1 + 2 * 3, 4 * 3, 3 * 2 * 2 * 2]
+    ways = 2 + 2 + 1
+    scored = 3 * (1 + 4 + 1)  # the base, four runs, one of two restored runs again
+    training = 2 * 4 * (1 + ways)  # two runs of four facts, before and after each restoration
+    assert values == [48 * 6, 2 * 1 + 2 * 3, scored, 3 * 2 * ways, 3 * 2 * 3, training]
     assert "org/absent is not here" in found.notes[0]
     assert "device hours in all" not in {one.what for one in found.estimate}
     stated = study.model_copy(
@@ -195,6 +223,12 @@ def test_files_that_are_refused(tmp_path: Path, text: str, told: str) -> None:
         ("shares", [101], "share 101"),
         ("shares", [], "no share given"),
         ("methods", ["magic"], "'magic' is unknown; choose from relative"),
+        ("methods", ["dg-hard-matched"], "no strength to vary; choose another, or dg-hard"),
+        ("methods", ["dare-matched"], "enlarges"),
+        ("methods", ["interpolation-matched"], "removes the same norm already"),
+        ("methods", ["relative-matched"], "write relative"),
+        ("methods", ["ties-bottom-matched"], "order 'bottom' has no effect"),
+        ("layer_groups", -1, "layer_groups: -1 is refused"),
         ("methods", ["dare-bottom"], "order 'bottom' has no effect"),
         ("strategies", ["qlora"], "strategies.0: 'qlora' is refused"),
         ("lora", {"rank": 0}, "lora.rank: 0 is refused"),

@@ -14,6 +14,7 @@ from sftlens.mastery import NUM_LEVELS, num_completions
 from sftlens.study._calibrate import calibrate
 from sftlens.study._file import Run, StudyFile, training_runs
 from sftlens.study._harness_tasks import NamedTask
+from sftlens.study._methods import named_method, num_restorations
 from sftlens.study._plan import Plan, Sources, make_plan
 from sftlens.study._rates import (
     DEVICES,
@@ -30,7 +31,9 @@ from sftlens.tuning import num_steps
 from sftlens.world import PRESETS, make_world
 
 _COMPLETION_BYTES = 60  # in the ledger and in the table, assumed
-_PASSES = 4  # over a pair of checkpoints for each ranking
+_PASSES = 4  # over a pair of checkpoints for each method
+_MATCHING = 4  # looks at a pair until a method removes a given norm, as small models took
+_MANY_LAYERS = 1 << 20
 _HOUR = 3600
 _GB = 1e9
 
@@ -117,13 +120,19 @@ class _Parts:
         self.num_completions = num_completions(self.num_facts, study.probe)
         restored = {job.settings["run"] for job in plan.of_kind("restore")}
         self.num_restored_runs = len([run for run in self.runs if run.name in restored])
-        self.num_restorations = self.num_restored_runs * len(study.methods) * len(study.shares)
+        self.num_ways = num_restorations(study.methods, study.shares)
+        self.num_restorations = self.num_restored_runs * self.num_ways
         evaluated = [job for job in plan.of_kind("tasks") if "tuned" in job.inputs]
         self.num_evaluated = len(evaluated)
         self.num_on_tasks = len(plan.of_kind("tasks")) + len(evaluated) * 2 * len(study.shares)
+        trained = [self.num_training_facts(run) for run in self.runs if run.name in restored]
+        self.num_layer_groups = min(study.layer_groups, _num_layers(study))
+        asked = len(plan.of_kind("score")) + len(plan.of_kind("base-score"))
         self.num_answers = {
-            "scoring": len(plan.of_kind("score")) * self.num_scored,
+            "scoring": (asked + len(plan.of_kind("noise"))) * self.num_scored,
             "restoring": self.num_restorations * self.num_scored,
+            "layers": len(plan.of_kind("layers")) * self.num_layer_groups * self.num_scored,
+            "training": sum(trained) * (self.num_ways + 1),
         }
 
     def num_training_facts(self, run: Run) -> int:
@@ -149,18 +158,34 @@ class _Parts:
                 f"{self.levels_rest_on}",
             ),
             Estimate(
-                "answers of tuned models",
+                "answers of the base and of tuned models",
                 self.num_answers["scoring"],
                 "answers",
-                f"{self.num_scored:,} facts (test, and in-domain validation) of each run"
-                + (" and of the instruct model" if self.study.instruct else ""),
+                f"{self.num_scored:,} facts (test, and in-domain validation) of each run, of the "
+                f"base, and again of {len(self.plan.of_kind('noise'))} runs"
+                + (", and of the instruct model" if self.study.instruct else ""),
             ),
             Estimate(
                 "answers of restored models",
                 self.num_answers["restoring"],
                 "answers",
                 f"{self.num_scored:,} facts × {self.num_restored_runs} runs × "
-                f"{len(self.study.methods)} methods × {len(self.study.shares)} shares",
+                f"{self.num_ways} restorations ({len(self.study.methods)} methods, "
+                f"{len(self.study.shares)} shares)",
+            ),
+            Estimate(
+                "answers of models with layers given back",
+                self.num_answers["layers"],
+                "answers",
+                f"{self.num_scored:,} facts × {len(self.plan.of_kind('layers'))} runs × "
+                f"{self.num_layer_groups} groups of layers at most",
+            ),
+            Estimate(
+                "answers on training facts",
+                self.num_answers["training"],
+                "answers",
+                f"those of each of {self.num_restored_runs} runs, tuned and after "
+                f"{self.num_ways} restorations",
             ),
         ]
         if self.study.tasks:
@@ -181,11 +206,12 @@ class _Parts:
         rates, why, _ = self.told
         longest = self.study.score.max_new_tokens
         trained = sum(map(self.num_training_facts, self.runs)) * self.study.tune.num_epochs
+        num_restored = sum(self.num_answers[what] for what in ("restoring", "layers", "training"))
         seconds = {
             "probing": self.num_completions * self.study.probe.max_new_tokens / rates.probe,
             "fine-tuning": trained * TOKENS_PER_FACT / rates.train,
             "scoring": self.num_answers["scoring"] * longest / rates.score,
-            "scoring restorations": self.num_answers["restoring"] * longest / rates.score,
+            "scoring restorations": num_restored * longest / rates.score,
         }
         bases = {
             "probing": f"{rates.probe:,.0f} tokens/s ({why}), every completion at its full "
@@ -209,11 +235,14 @@ class _Parts:
             )
         )
         if self.size.num_bytes is not None:
-            rankings = len(self.study.methods) * len(self.plan.of_kind("restore"))
+            named = [named_method(name) for name in self.study.methods]
+            looks = sum(_MATCHING if one.is_matched else 1 for one in named)
+            rankings = looks * len(self.plan.of_kind("restore"))
             changes = len(self.plan.of_kind("change")) + self.num_evaluated
+            steps = self.num_restorations + self.num_layer_groups * len(self.plan.of_kind("layers"))
             passes = _PASSES * (rankings + changes)
             models = len(self.plan.of_kind("tune")) * 4  # written once, loaded three times
-            read = (2 * passes + models) * self.size.num_bytes
+            read = (2 * (passes + steps) + models) * self.size.num_bytes
             seconds["files"] = read / READ_BYTES_PER_SECOND
             found.append(
                 Estimate(
@@ -291,6 +320,11 @@ def _facts(study: StudyFile) -> list[Fact]:
         assert study.facts is not None
         facts = read_facts(study.facts).facts
     return facts if study.unused_facts else [fact for fact in facts if is_used(fact)]
+
+
+def _num_layers(study: StudyFile) -> int:
+    """Decoder blocks, or more than any model has where they are not known."""
+    return _MANY_LAYERS if study.scale is None else PRESETS[study.scale.pretrain.preset].num_layers
 
 
 def _model_size(study: StudyFile) -> _Size:

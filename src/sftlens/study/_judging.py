@@ -35,8 +35,9 @@ def write_failures(plan: Plan, outcome: Outcome | None, folder: Path) -> None:
     if outcome is not None:
         waits = {name: f"waits for {failed}" for name, failed in outcome.skipped.items()}
         reasons = {**outcome.failed, **waits}
+    runs = {run.name for run in plan.runs.values()}
     rows = [
-        (name, job.kind, name.removeprefix(job.kind).strip() or None, reasons[name])
+        (name, job.kind, of if (of := name.partition(" ")[2]) in runs else None, reasons[name])
         for name, job in plan.jobs.items()
         if name in reasons
     ]

@@ -86,7 +86,7 @@ def named_method(name: str, seed: int = 0) -> Named:
         try:
             require_matchable(method)
         except UserError as error:
-            raise UserError(f"{name!r}: {error}, or write {plain}") from None
+            raise UserError(f"{name!r}: {error}, or {plain} without {MATCHED}") from None
     return Named(request, is_matched)
 
 

@@ -43,9 +43,8 @@ class MatchedNorm(NamedTuple):
     def is_reached(self) -> bool:
         """Whether the norm removed is the target to within :data:`NORM_TOLERANCE` of it.
 
-        It is not where the method goes in steps (whole tensors, or equal keys of which all values
-        would have to be split by a share of many digits; the rounding of a storage type of few
-        bits), or cannot remove so much at all; the nearest that was seen stands then.
+        Where it is not, the nearest that was seen stands: of a method that goes in steps (whole
+        tensors, the rounding of a storage type of few bits) or cannot remove so much at all.
         """
         missed = abs(self.restoration.output.norm_removed - self.target)
         return missed <= NORM_TOLERANCE * self.target
