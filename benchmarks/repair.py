@@ -261,8 +261,7 @@ def markdown(found: dict[str, dict[str, Any]], judge: Judge) -> str:
         "| mean over models: repaired less … | in | out | knowledge | task |",
         "| --- | --- | --- | --- | --- |",
     ]
-    common = [name for name in ("tuned", "relative 20 %", "interpolation", "grid")]
-    for name in common:
+    for name in ("tuned", "relative 20 %", "interpolation", "grid"):
         if not all(name in answers for answers in by_name.values()):
             continue
         ours = [answers["repaired"] for answers in by_name.values()]
