@@ -89,11 +89,7 @@ def _tested(front: Rows) -> list[str]:
         f"On {own['num_facts']} test facts, which had no part in the choice, knowledge is "
         f"{percent(own['knowledge'])}, {points_interval(estimate(own, 'gain'))} over the tuned "
         f"model's {percent(tuned['knowledge'])}"
-        + (
-            f", and the task changes by {points_interval(task)}."
-            if (task := _of_task(own))
-            else "."
-        )
+        f"; the task changes by {points_interval(estimate(own, 'task_gain'))}."
     ]
     controls = [row for row in front if row["role"] == "control"]
     if controls:

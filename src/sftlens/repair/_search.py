@@ -66,8 +66,8 @@ class Searched(NamedTuple):
     Attributes:
         finalists: candidates that gained knowledge and kept the task on all facts of the search,
             the best first; none where there was none.
-        standings: every candidate at the most facts it was asked; those asked most first, of them the
-            best.
+        standings: every candidate at the most facts it was asked; those asked most first, of them
+            the best.
     """
 
     finalists: list[Candidate]
