@@ -11,6 +11,7 @@ import polars as pl
 import pytest
 
 from sftlens.cli import main
+from sftlens.generation import Decoding, TransformersGenerator, load_model
 
 README = Path(__file__).parents[1] / "README.md"
 
@@ -49,6 +50,21 @@ def test_the_commands_run(
         with pytest.raises(SystemExit) as ended:
             main()
         assert not ended.value.code, command
+    model, tokenizer, _ = load_model("repaired/model")
+    answers = TransformersGenerator(model, tokenizer).complete(["Where"], Decoding())
+    assert sum(len(batch) for batch in answers) == 1
+
+
+def test_three_commands_repair_a_model() -> None:
+    section = README.read_text(encoding="utf-8").split("## Repair a model")[1].split("## ")[0]
+    lines = re.findall(r"```sh\n(.*?)```", section, re.DOTALL)[0].splitlines()
+    words = [shlex.split(line, comments=True) for line in lines]
+    assert [line[:2] for line in words] == [
+        ["pip", "install"],
+        ["sftlens", "facts"],
+        ["sftlens", "repair"],
+    ]
+    assert all(line in commands() for line in words[1:])
 
 
 def test_the_tree_is_the_package() -> None:

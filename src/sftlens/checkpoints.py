@@ -224,8 +224,8 @@ def _snapshot(name: str, revision: str | None, cached: bool) -> str:
 def _require_model(folder: Path, called: str) -> None:
     if is_adapter(folder):
         raise UserError(
-            f"{called}: is a PEFT adapter, which only `sftlens diff` and `sftlens restore` take, "
-            f"as TUNED; merge it into its base first with peft: {MERGE}"
+            f"{called}: is a PEFT adapter, which only `sftlens diff`, `sftlens restore` "
+            f"and `sftlens repair` take, as TUNED; merge it into its base first with peft: {MERGE}"
         )
     if not (folder / CONFIG).is_file():
         raise UserError(f"{called}: is no model folder, since it holds no {CONFIG}")

@@ -22,7 +22,7 @@ from sftlens.repair._measure import Strata, alike, gain, resampled
 from sftlens.scoring import Estimate
 
 CONFIDENCE = 0.95
-"""One-sided: the chance that a candidate without any gain is taken is at most 5 %."""
+"""One-sided: about one candidate without any gain in 20 is taken."""
 
 MIN_CHANGED = 5
 """With fewer facts lost or gained, all of them gained could be chance (0.5^4 > 5 %)."""

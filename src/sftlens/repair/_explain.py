@@ -89,26 +89,19 @@ def _tested(front: Rows) -> list[str]:
         f"On {own['num_facts']} test facts, which had no part in the choice, knowledge is "
         f"{percent(own['knowledge'])}, {points_interval(estimate(own, 'gain'))} over the tuned "
         f"model's {percent(tuned['knowledge'])}"
-        + (
-            f", and the task changes by {points_interval(task)}."
-            if (task := _of_task(own))
-            else "."
-        )
+        f"; the task changes by {points_interval(estimate(own, 'task_gain'))}."
     ]
     controls = [row for row in front if row["role"] == "control"]
     if controls:
         best = max(controls, key=lambda row: row["knowledge"])
-        ahead = own["knowledge"] - best["knowledge"]
+        ahead = 100 * (best["knowledge"] - own["knowledge"])
         told.append(
             f"It takes {percent(own['norm_removed'])} of the squared norm of the update back; of "
             f"{len(controls)} controls that take back as much, the best is {best['candidate']} "
-            f"with {percent(best['knowledge'])}, {points(-ahead)} points beside it."
+            f"with {percent(best['knowledge'])}, {abs(ahead):.1f} points "
+            f"{'above' if ahead > 0 else 'below'} the choice."
         )
     return told
-
-
-def _of_task(row: Mapping[str, Any]) -> Estimate | None:
-    return estimate(row, "task_gain")
 
 
 def named(candidate: Candidate) -> str:

@@ -66,7 +66,8 @@ class Searched(NamedTuple):
     Attributes:
         finalists: candidates that gained knowledge and kept the task on all facts of the search,
             the best first; none where there was none.
-        standings: every candidate at the most facts it was asked, the best first.
+        standings: every candidate at the most facts it was asked; those asked most first, of them
+            the best.
     """
 
     finalists: list[Candidate]
@@ -246,12 +247,15 @@ class Search:
     def _ranked(
         self, candidates: Sequence[Candidate] | dict[Candidate, None], num_facts: int | None
     ) -> list[Standing]:
-        """Candidates that keep the task first, then by knowledge; the order given breaks ties."""
+        """Those asked most first, of them those that keep the task, of them by knowledge.
+
+        The order given breaks ties.
+        """
         found = [
             self._standing(c, self._asked.num_seen(c) if num_facts is None else num_facts)
             for c in candidates
         ]
-        return sorted(found, key=lambda s: (s.excess_loss(self._allowed), -s.gain))
+        return sorted(found, key=lambda s: (-s.num_facts, s.excess_loss(self._allowed), -s.gain))
 
     def _weights_of(self, num_facts: int) -> Values:
         if num_facts not in self._weights:
