@@ -220,9 +220,9 @@ def _told(
     )
     collected = write_study(study, plan, store, folder, outcome)
     _link_models(plan, store, folder / TUNED)
-    write_paper_tables(folder)
     notes, report = list(collected.notes), None
     try:
+        write_paper_tables(folder)
         report = str(write_report(folder))
     except UserError as error:
         notes.append(f"no report: {error}")
