@@ -20,7 +20,13 @@ from sftlens.study._plan import Job, Kind
 from sftlens.study._restoring import labelled, restore
 from sftlens.study._store import MODEL, Store
 from sftlens.study._tasks import FACTS, MASTERY, WORLD, Task, is_trained_on, is_used, left_out
-from sftlens.tuning import TuneSettings, choose_training_facts, fine_tune
+from sftlens.tuning import (
+    TuneSettings,
+    Validation,
+    choose_training_facts,
+    fine_tune,
+    validation_facts,
+)
 from sftlens.weights import diff, open_pair
 from sftlens.world import EXPOSURES, PretrainSettings, WorldSettings, pretrain, write_world
 
@@ -113,6 +119,7 @@ def _tune(task: Task) -> dict[str, Any]:
     level, size, seed = (task.settings[name] for name in ("level", "size", "seed"))
     facts = task.facts()
     levels = task.mastery().levels
+    validation = Validation(validation_facts(facts), levels)
     if level is None:
         levels, level = dict.fromkeys(levels, 0), 0
     wanted = None if size == "all" else size
@@ -122,7 +129,13 @@ def _tune(task: Task) -> dict[str, Any]:
         return left_out(error)
     model = task.folder / MODEL
     model.mkdir()
-    tuned = fine_tune(load_model(task.base), chosen, model, TuneSettings(**task.settings["tune"]))
+    tuned = fine_tune(
+        load_model(task.base),
+        chosen,
+        model,
+        TuneSettings(**task.settings["tune"]),
+        validation=validation,
+    )
     facts_table(chosen).write_parquet(task.folder / TRAINING_FACTS)
     available = sum(is_trained_on(fact) and levels.get(fact.fact_id) == level for fact in facts)
     return {**tuned._asdict(), "num_available": available, "model_of": task.job.name}

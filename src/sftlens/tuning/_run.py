@@ -12,8 +12,9 @@ from sftlens.manifest import finished_result, write_manifest
 from sftlens.mastery import read_mastery
 from sftlens.outputs import new_folder
 from sftlens.progress import progress
+from sftlens.tuning._methods import Validation
 from sftlens.tuning._sft import TuneSettings, fine_tune, num_steps
-from sftlens.tuning._training_set import choose_training_facts
+from sftlens.tuning._training_set import choose_training_facts, validation_facts
 
 TRAINING_FACTS = "training_facts.parquet"
 
@@ -24,14 +25,17 @@ class TuneResult(NamedTuple):
     Attributes:
         num_facts: facts trained on; fewer than asked for where the level has no more.
         num_steps: optimiser steps.
-        final_loss: mean cross-entropy of the answers' tokens in the last step, in nats.
+        final_loss: mean cross-entropy of the answers' tokens in the last step, in nats, with what
+            the method adds to it.
         out: the model folder.
+        kept_bytes: memory that the method held beside the model.
     """
 
     num_facts: int
     num_steps: int
     final_loss: float
     out: str
+    kept_bytes: int = 0
 
 
 def run_tune(
@@ -86,8 +90,11 @@ def run_tune(
 
         loaded = load_model(folder)
         with progress("fine-tuning", num_steps(len(chosen), settings)) as advance:
-            tuned = fine_tune(loaded, chosen, work, settings, advance=advance)
+            validation = Validation(validation_facts(facts), probed.levels)
+            tuned = fine_tune(
+                loaded, chosen, work, settings, validation=validation, advance=advance
+            )
         facts_table(chosen).write_parquet(work / TRAINING_FACTS)
-        result = TuneResult(*tuned, str(out))
+        result = TuneResult(**tuned._asdict(), out=str(out))
         write_manifest(work, stage="tune", config=config, result=result._asdict())
     return result

@@ -9,12 +9,20 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    field_validator,
+    model_serializer,
+)
 
 from sftlens.errors import UserError
 from sftlens.facts import Fact
 from sftlens.generation import LoadedModel, answer_completion, question_prompt
 from sftlens.progress import Advance, quiet_libraries, silent
+from sftlens.tuning._methods import Method, Plain, Training, Validation
 
 
 class TuneSettings(BaseModel):
@@ -31,6 +39,20 @@ class TuneSettings(BaseModel):
     weight_decay: float = Field(0.0, ge=0, description="AdamW's weight decay")
     gradient_checkpointing: bool = Field(False, description="recompute activations to save memory")
     seed: int = Field(0, ge=0, lt=2**32, description="of the order of the facts")
+    method: Method = Field(Plain(), description="what is changed so that less is forgotten")
+
+    @field_validator("method", mode="before")
+    @classmethod
+    def _by_name(cls, method: Any) -> Any:
+        return {"name": method} if isinstance(method, str) else method
+
+    @model_serializer(mode="wrap")
+    def _as_before(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Plain fine-tuning goes without a word, so that what was made of it is found again."""
+        content: dict[str, Any] = serialize(self)
+        if isinstance(self.method, Plain):
+            del content["method"]
+        return content
 
 
 class Tuned(NamedTuple):
@@ -39,12 +61,15 @@ class Tuned(NamedTuple):
     Attributes:
         num_facts: training facts.
         num_steps: optimiser steps.
-        final_loss: mean cross-entropy of the answers' tokens in the last step, in nats.
+        final_loss: mean cross-entropy of the answers' tokens in the last step, in nats; with what
+            the method adds to it.
+        kept_bytes: memory that the method held beside the model.
     """
 
     num_facts: int
     num_steps: int
     final_loss: float
+    kept_bytes: int = 0
 
 
 def num_steps(num_facts: int, settings: TuneSettings) -> int:
@@ -58,6 +83,7 @@ def fine_tune(
     out: Path,
     settings: TuneSettings | None = None,
     *,
+    validation: Validation | None = None,
     advance: Advance = silent,
 ) -> Tuned:
     """Fine-tune a model on facts with TRL and save it with its tokenizer.
@@ -71,10 +97,12 @@ def fine_tune(
         facts: the training facts.
         out: an existing folder that takes the model's files.
         settings: see :class:`TuneSettings`.
+        validation: what ``early-stop`` watches; other methods leave it alone.
         advance: told after each of :func:`num_steps` steps.
 
     Raises:
-        UserError: when the loss became NaN or infinite, or several GPUs are visible.
+        UserError: when the loss became NaN or infinite, several GPUs are visible, or the method
+            cannot be used on this training.
     """
     import torch
     from datasets import Dataset
@@ -87,7 +115,7 @@ def fine_tune(
             f"{torch.cuda.device_count()} GPUs are visible, and one process trains on one; set "
             "CUDA_VISIBLE_DEVICES to a single one"
         )
-    model, tokenizer, _ = loaded
+    model, tokenizer, folder = loaded
     stored_dtype = model.dtype
     on_cuda = model.device.type == "cuda"
     rows = [
@@ -118,12 +146,26 @@ def fine_tune(
                 disable_tqdm=True,
                 seed=settings.seed,
             )
-            trainer = SFTTrainer(
-                model=model.float().train(),
+            training = Training(
+                model=model.float(),
+                tokenizer=tokenizer,
+                folder=folder,
+                stored_dtype=stored_dtype,
+                facts=facts,
+                rows=rows,
+                batch_size=settings.batch_size,
+                weight_decay=settings.weight_decay,
+                seed=settings.seed,
+                validation=validation,
+            )
+            changes = settings.method.changes(training)
+            made_by = changes.trainer(SFTTrainer) if changes.trainer else SFTTrainer
+            trainer = made_by(
+                model=model.train(),
                 args=arguments,
-                train_dataset=Dataset.from_list(rows),
+                train_dataset=Dataset.from_list(changes.rows or rows),
                 processing_class=tokenizer,
-                callbacks=[_advance_callback(advance)],
+                callbacks=[*changes.callbacks, _advance_callback(advance)],
             )
             trainer.remove_callback(PrinterCallback)
             result = trainer.train()
@@ -137,7 +179,7 @@ def fine_tune(
             tokenizer.save_pretrained(out)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
-    return Tuned(len(facts), result.global_step, float(losses[-1]))
+    return Tuned(len(facts), result.global_step, float(losses[-1]), changes.kept_bytes)
 
 
 def _advance_callback(advance: Advance) -> Any:
