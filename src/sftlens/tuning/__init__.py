@@ -1,13 +1,20 @@
 """Choosing training facts, and fine-tuning on them."""
 
+from typing import TYPE_CHECKING, Any
+
 from sftlens.tuning._methods import METHODS, Validation, method_settings
 from sftlens.tuning._run import TRAINING_FACTS, TuneResult, run_tune
 from sftlens.tuning._sft import Tuned, TuneSettings, fine_tune, num_steps
 from sftlens.tuning._training_set import choose_training_facts, validation_facts
 
+if TYPE_CHECKING:
+    from sftlens.tuning._knowledge import Knowledge, KnowledgeCallback
+
 __all__ = [
     "METHODS",
     "TRAINING_FACTS",
+    "Knowledge",
+    "KnowledgeCallback",
     "TuneResult",
     "TuneSettings",
     "Tuned",
@@ -19,3 +26,11 @@ __all__ = [
     "run_tune",
     "validation_facts",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name in ("Knowledge", "KnowledgeCallback"):
+        from sftlens.tuning import _knowledge
+
+        return getattr(_knowledge, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -110,7 +110,7 @@ def undisturbed(model: Any) -> Iterator[Any]:
         UserError: when the adapter is a learnt prompt, which the model within does not have.
     """
     inner = model
-    if hasattr(model, "peft_config"):
+    if hasattr(model, "get_base_model"):
         if model.active_peft_config.is_prompt_learning:
             raise UserError(
                 "a model with a learnt prompt cannot be watched; leave the callback out"
