@@ -75,6 +75,13 @@ def test_a_seed_fixes_the_weights_and_they_differ_from_plain_ones(tune: Tune, me
         assert same == (method == "sft")
 
 
+@pytest.mark.parametrize("method", ["kl", "sdft", "layers", "sparse"])
+def test_gradient_checkpointing_changes_no_method(tune: Tune, method: str) -> None:
+    plain = tune.tune(settings(method))
+    saving = tune.tune(settings(method).model_copy(update={"gradient_checkpointing": True}))
+    assert saving.final_loss == pytest.approx(plain.final_loss, rel=1e-4)
+
+
 def test_plain_settings_are_told_without_a_method() -> None:
     told = TuneSettings().model_dump(mode="json")
     assert "method" not in told

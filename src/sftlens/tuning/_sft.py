@@ -147,7 +147,7 @@ def fine_tune(
                 seed=settings.seed,
             )
             training = Training(
-                model=model.float(),
+                model=model.float().eval(),
                 tokenizer=tokenizer,
                 folder=folder,
                 stored_dtype=stored_dtype,

@@ -30,7 +30,7 @@ class Training(NamedTuple):
     """A fine-tuning that is about to begin.
 
     Attributes:
-        model: the base model in float32, on its device.
+        model: the base model in float32 and evaluation mode, on its device.
         tokenizer: its tokenizer.
         folder: the base model's folder.
         stored_dtype: that of the base's weights in the folder, in which float32 copies of them

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
@@ -80,10 +79,6 @@ def _by_gradient(
         ).loss
         for total, gradient in zip(sums, torch.autograd.grad(loss, trained), strict=True):
             total.add_(gradient.square())
-
-    def values() -> Iterator[torch.Tensor]:
-        yield from sums
-
     wanted = max(1, math.floor(sum(total.numel() for total in sums) * percent / 100))
-    least = threshold(values, wanted)
+    least = threshold(lambda: sums, wanted)
     return [total >= least for total in sums]
