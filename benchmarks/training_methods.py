@@ -1,7 +1,7 @@
 """Which way of fine-tuning forgets least? Every method of ``sftlens tune`` beside plain SFT.
 
 usage: python benchmarks/training_methods.py RUN --out DIR [--seeds 5] [--size 150]
-           [--level 0 --level 1] [--learning-rate 3e-4]
+           [--first-seed 0] [--level 0 --level 1] [--method sdft] [--learning-rate 3e-4]
 
 RUN is a folder that ``sftlens demo`` wrote. Each method trains on the same facts as plain SFT at
 several strengths; the strength is chosen by validation facts of the split, the numbers are of test
@@ -73,6 +73,7 @@ def main() -> None:
         plain, *others = [
             [run(given, facts, levels, level, method, values) for values in strengths]
             for method, strengths in GRID.items()
+            if method in ("sft", *(given.method or GRID))
         ]
         print(f"\n{given.size} facts of level {level}, {given.seeds} seeds\n")
         print(HEAD)
@@ -92,6 +93,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--first-seed", type=int, default=0)
     parser.add_argument("--size", type=int, default=150)
     parser.add_argument("--level", type=int, action="append")
+    parser.add_argument("--method", action="append", choices=GRID, help="without it all")
     parser.add_argument("--learning-rate", type=float, default=3e-4)
     given = parser.parse_args()
     given.level = given.level or [0, 1]
@@ -204,11 +206,13 @@ def row(ran: Ran, plain: Ran) -> str:
         ran.method,
         ran.label,
         with_interval(task),
-        with_interval(change, sign="+"),
+        "" if ran is plain else with_interval(change, sign="+"),
         f"{100 * outside.value:.1f}",
         f"{100 * lost:.1f}",
         f"{of_plain:.2f}",
-        with_interval(Estimate(-fewer.value, -fewer.high, -fewer.low), sign="+"),
+        ""
+        if ran is plain
+        else with_interval(Estimate(-fewer.value, -fewer.high, -fewer.low), sign="+"),
         f"{100 * lost_out:.1f}",
         f"{of_plain_out:.2f}",
         f"{100 * np.mean(trained):.1f}",

@@ -23,7 +23,7 @@ from sftlens.tuning import (
     method_settings,
     validation_facts,
 )
-from sftlens.tuning._methods._origin import keep_origin
+from sftlens.tuning._methods._origin import Whole, keep_origin
 from sftlens.tuning._methods._restore import restore_most_changed
 from sftlens.tuning._methods._sdft import solved_questions
 from sftlens.tuning._methods._targets import divergence, target
@@ -273,3 +273,12 @@ def test_a_step_that_keeps_nothing_tells_nothing(tune: Tune) -> None:
     assert tune.tune(settings("sft")).kept_bytes == 0
     stored = sum(weights.nbytes for weights in tune.before.values())
     assert tune.tune(settings("l2-sp")).kept_bytes == stored
+
+
+def test_parameters_that_were_replaced_are_refused() -> None:
+    model = torch.nn.Linear(3, 3)
+    whole = Whole(model.parameters())
+    whole.on_train_begin(None, None, None, model=model)
+    model.weight = torch.nn.Parameter(model.weight.detach())
+    with pytest.raises(UserError, match="share the model in shards"):
+        whole.on_train_begin(None, None, None, model=model)

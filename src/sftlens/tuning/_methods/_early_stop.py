@@ -27,6 +27,7 @@ class EarlyStop(MethodSettings):
         import torch
         from transformers import TrainerCallback
 
+        from sftlens.tuning._methods._origin import Whole
         from sftlens.tuning._watch import Watch
 
         if training.validation is None or not training.validation.facts:
@@ -66,5 +67,6 @@ class EarlyStop(MethodSettings):
                         parameter.copy_(best[name])
 
         return Changes(
-            callbacks=[Stops()], kept_bytes=sum(weights.nbytes for weights in best.values())
+            callbacks=[Whole(model.parameters()), Stops()],
+            kept_bytes=sum(weights.nbytes for weights in best.values()),
         )

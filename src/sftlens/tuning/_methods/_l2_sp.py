@@ -23,7 +23,7 @@ class L2SP(MethodSettings):
         import torch
         from transformers import TrainerCallback
 
-        from sftlens.tuning._methods._origin import keep_origin
+        from sftlens.tuning._methods._origin import Whole, keep_origin
 
         origin = keep_origin(training.model, training.stored_dtype)
         strength = self.strength
@@ -35,4 +35,5 @@ class L2SP(MethodSettings):
                     if parameter.grad is not None:
                         parameter.grad.add_(parameter.detach() - start, alpha=strength)
 
-        return Changes(callbacks=[Pulls()], kept_bytes=origin.num_bytes)
+        whole = Whole(parameter for parameter, _ in origin.starts)
+        return Changes(callbacks=[whole, Pulls()], kept_bytes=origin.num_bytes)

@@ -30,7 +30,7 @@ class Restore(MethodSettings):
     def changes(self, training: Training) -> Changes:
         from transformers import TrainerCallback
 
-        from sftlens.tuning._methods._origin import keep_origin
+        from sftlens.tuning._methods._origin import Whole, keep_origin
         from sftlens.weights import region_parameters
 
         model = training.model
@@ -43,7 +43,8 @@ class Restore(MethodSettings):
                 if state.global_step % every == 0 or state.global_step == state.max_steps:
                     restore_most_changed(origin, percent)
 
-        return Changes(callbacks=[Restores()], kept_bytes=origin.num_bytes)
+        whole = Whole(parameter for parameter, _ in origin.starts)
+        return Changes(callbacks=[whole, Restores()], kept_bytes=origin.num_bytes)
 
 
 def restore_most_changed(origin: Origin, percent: float) -> None:

@@ -29,6 +29,7 @@ class Sparse(MethodSettings):
     def changes(self, training: Training) -> Changes:
         import torch
 
+        from sftlens.tuning._methods._origin import Whole
         from sftlens.weights import region_parameters
 
         if training.weight_decay:
@@ -51,7 +52,7 @@ class Sparse(MethodSettings):
             ]
         for parameter, mask in zip(trained, masks, strict=True):
             parameter.register_hook(_only(mask))
-        return Changes(kept_bytes=sum(mask.nbytes for mask in masks))
+        return Changes(callbacks=[Whole(trained)], kept_bytes=sum(mask.nbytes for mask in masks))
 
 
 def _only(mask: torch.Tensor) -> Any:
