@@ -254,3 +254,23 @@ def test_a_file_that_is_absent(tmp_path: Path) -> None:
         load_study(tmp_path / "absent.yaml")
     with pytest.raises(UserError, match="is a folder"):
         load_study(tmp_path)
+
+
+def test_a_training_method_is_a_setting_and_plain_jobs_stay(tmp_path: Path) -> None:
+    def tune_of(text: str) -> dict[str, object]:
+        path = tmp_path / "study.yaml"
+        path.write_text("scale: {}\nsizes: [4]\nlevels: [0]\nseeds: 1\n" + text)
+        jobs = make_plan(load_study(path), Sources()).jobs
+        (job,) = [job for job in jobs.values() if job.kind == "tune"]
+        return {"key": job.key, **job.settings["tune"]}
+
+    plain = tune_of("")
+    assert "method" not in plain
+    assert tune_of("tune: {method: sft}\n") == plain
+    held = tune_of("tune: {method: {name: kl, strength: 2}}\n")
+    assert held["method"] == {"name": "kl", "strength": 2.0}
+    assert held["key"] != plain["key"]
+    with pytest.raises(UserError, match="strenth"):
+        tune_of("tune: {method: {name: kl, strenth: 2}}\n")
+    with pytest.raises(UserError, match="write unused_facts: true"):
+        tune_of("unused_facts: false\ntune: {method: early-stop}\n")

@@ -9,7 +9,7 @@ import typer
 
 from sftlens.cli._app import Json, app, checked, default, emit, setting
 from sftlens.cli._tables import print_line
-from sftlens.tuning import TuneSettings, run_tune
+from sftlens.tuning import METHODS, TuneSettings, method_settings, run_tune
 
 S = TuneSettings
 
@@ -32,6 +32,16 @@ def tune(
     gradient_checkpointing: Annotated[
         bool, setting(S, "gradient_checkpointing", "--gradient-checkpointing")
     ] = default(S, "gradient_checkpointing"),
+    method: Annotated[
+        str, typer.Option(help=f"How less is forgotten: {', '.join(METHODS)}.")
+    ] = "sft",
+    strength: Annotated[
+        float | None, typer.Option(help="Of the method; each has its own scale and default.")
+    ] = None,
+    region: Annotated[
+        str | None,
+        typer.Option(help="What `layers` trains, such as attention, mlp:0-3 or blocks:2-3."),
+    ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Of the drawn facts and their order.")] = default(
         S, "seed"
     ),
@@ -45,12 +55,14 @@ def tune(
         num_epochs=num_epochs,
         gradient_checkpointing=gradient_checkpointing,
         seed=seed,
+        method=method_settings(method, strength=strength, region=region),
     )
     result = run_tune(base, facts, mastery, out, level=level, size=size, settings=settings)
     if result is None:  # another process tells it
         return
+    kept = f", {result.kept_bytes / 1e9:.2g} GB kept beside the model" if result.kept_bytes else ""
     text = (
         f"{result.num_facts} facts of level {level}, {result.num_steps} steps, "
-        f"loss {result.final_loss:.2f}: {out}"
+        f"loss {result.final_loss:.2f}{kept}: {out}"
     )
     emit(result._asdict(), as_json, lambda: print_line(text))

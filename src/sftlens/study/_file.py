@@ -175,6 +175,12 @@ class StudyFile(BaseModel):
             raise ValueError(f"levels: is empty; name one, or leave {left_out} out of strategies:")
         if self.launch is not None and "lora" in self.strategies:
             raise ValueError("launch: trains all weights; leave lora out of strategies:")
+        if self.tune.method.name == "early-stop" and not self.unused_facts:
+            raise ValueError("early-stop watches validation facts; write unused_facts: true")
+        if self.tune.method.name != "sft" and "lora" in self.strategies:
+            raise ValueError("tune.method: is for all weights; leave lora out of strategies:")
+        if self.tune.method.name != "sft" and self.launch is not None:
+            raise ValueError("launch: trains by method sft alone; leave tune.method out")
         strangers = set(self.restored_sizes or ()) - set(self.sizes)
         if strangers:
             raise ValueError(f"restored_sizes: {strangers.pop()} is none of the sizes:")
@@ -295,10 +301,14 @@ def checked_settings(model: type[Settings], content: Any, called: str) -> Settin
 
 
 def _known_keys(model: Any, places: tuple[Any, ...]) -> list[str]:
+    parts: tuple[Any, ...] = ()
     for place in places:
-        annotation = model.model_fields[place].annotation
-        parts = (annotation, *get_args(annotation))
-        model = next(part for part in parts if hasattr(part, "model_fields"))
+        if place in model.model_fields:
+            annotation = model.model_fields[place].annotation
+            parts = (annotation, *get_args(annotation))
+            model = next(part for part in parts if hasattr(part, "model_fields"))
+        else:  # the name of one of several settings classes
+            model = next(part for part in parts[1:] if part.model_fields["name"].default == place)
     return list(model.model_fields)
 
 

@@ -35,7 +35,14 @@ from sftlens.study._tasks import (
     labelled,
     left_out,
 )
-from sftlens.tuning import LoraSettings, TuneSettings, choose_training_facts, fine_tune
+from sftlens.tuning import (
+    LoraSettings,
+    TuneSettings,
+    Validation,
+    choose_training_facts,
+    fine_tune,
+    validation_facts,
+)
 from sftlens.weights import diff, open_pair
 from sftlens.world import EXPOSURES, PretrainSettings, WorldSettings, pretrain, write_world
 
@@ -126,6 +133,7 @@ def _tune(task: Task) -> dict[str, Any]:
     level, size, seed = (task.settings[name] for name in ("level", "size", "seed"))
     facts = task.facts()
     levels = task.mastery().levels
+    validation = Validation(validation_facts(facts), levels)
     if level is None:
         levels, level = dict.fromkeys(levels, 0), 0
     wanted = None if size == "all" else size
@@ -142,7 +150,9 @@ def _tune(task: Task) -> dict[str, Any]:
         folder = task.folder
         tuned = launched_training(Path(launch), task.base, chosen, model, settings, folder)
     else:
-        tuned = fine_tune(load_model(task.base), chosen, model, settings, lora=lora)
+        tuned = fine_tune(
+            load_model(task.base), chosen, model, settings, lora=lora, validation=validation
+        )
     facts_table(chosen).write_parquet(task.folder / TRAINING_FACTS)
     available = sum(is_trained_on(fact) and levels.get(fact.fact_id) == level for fact in facts)
     return {**tuned._asdict(), "num_available": available, "model_of": task.job.name}

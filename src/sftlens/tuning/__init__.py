@@ -4,14 +4,19 @@ from typing import TYPE_CHECKING, Any
 
 from sftlens.tuning._distributed import load_to_train
 from sftlens.tuning._lora import LoraSettings
+from sftlens.tuning._methods import METHODS, Validation, method_settings
 from sftlens.tuning._run import TRAINING_FACTS, TuneResult, run_tune
 from sftlens.tuning._sft import Tuned, TuneSettings, fine_tune, num_steps
-from sftlens.tuning._training_set import choose_training_facts
+from sftlens.tuning._training_set import choose_training_facts, validation_facts
+
+if TYPE_CHECKING:
+    from sftlens.tuning._knowledge import Knowledge, KnowledgeCallback
 
 if TYPE_CHECKING:
     from sftlens.tuning._knowledge import Knowledge, KnowledgeCallback
 
 __all__ = [
+    "METHODS",
     "TRAINING_FACTS",
     "Knowledge",
     "KnowledgeCallback",
@@ -19,11 +24,14 @@ __all__ = [
     "TuneResult",
     "TuneSettings",
     "Tuned",
+    "Validation",
     "choose_training_facts",
     "fine_tune",
     "load_to_train",
+    "method_settings",
     "num_steps",
     "run_tune",
+    "validation_facts",
 ]
 
 

@@ -15,8 +15,9 @@ from sftlens.outputs import new_folder, require_free
 from sftlens.progress import Advance, progress, silent
 from sftlens.team import Team
 from sftlens.tuning._distributed import load_to_train, share_of_batch
+from sftlens.tuning._methods import Validation
 from sftlens.tuning._sft import Tuned, TuneSettings, fine_tune, num_steps
-from sftlens.tuning._training_set import choose_training_facts
+from sftlens.tuning._training_set import choose_training_facts, validation_facts
 
 TRAINING_FACTS = "training_facts.parquet"
 
@@ -27,14 +28,17 @@ class TuneResult(NamedTuple):
     Attributes:
         num_facts: facts trained on; fewer than asked for where the level has no more.
         num_steps: optimiser steps.
-        final_loss: mean cross-entropy of the answers' tokens in the last step, in nats.
+        final_loss: mean cross-entropy of the answers' tokens in the last step, in nats, with what
+            the method adds to it.
         out: the model folder.
+        kept_bytes: memory that the method held beside the model.
     """
 
     num_facts: int
     num_steps: int
     final_loss: float
     out: str
+    kept_bytes: int = 0
 
 
 def run_tune(
@@ -99,14 +103,15 @@ def run_tune(
         sys.stderr.write(
             f"level {level} has {len(chosen)} training facts, not {size}: training on all of them\n"
         )
+    validation = Validation(validation_facts(facts), probed.levels)
     if not team.leads:
-        _train(folder, chosen, out, settings, team, silent)
+        _train(folder, chosen, out, settings, team, validation, silent)
         return None
     with new_folder(out) as work:
         with progress("fine-tuning", num_steps(len(chosen), settings)) as advance:
-            tuned = _train(folder, chosen, work, settings, team, advance)
+            tuned = _train(folder, chosen, work, settings, team, validation, advance)
         facts_table(chosen).write_parquet(work / TRAINING_FACTS)
-        result = TuneResult(*tuned, str(out))
+        result = TuneResult(**tuned._asdict(), out=str(out))
         write_manifest(work, stage="tune", config=config, result=result._asdict())
     return result
 
@@ -117,8 +122,9 @@ def _train(
     out: Path,
     settings: TuneSettings,
     team: Team,
+    validation: Validation,
     advance: Advance,
 ) -> Tuned:
     with team.agree():
         loaded = load_to_train(base)
-    return fine_tune(loaded, chosen, out, settings, advance=advance)
+    return fine_tune(loaded, chosen, out, settings, validation=validation, advance=advance)

@@ -9,7 +9,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    field_validator,
+    model_serializer,
+)
 
 from sftlens.errors import UserError
 from sftlens.facts import Fact
@@ -24,6 +31,7 @@ from sftlens.tuning._distributed import (
     share_of_batch,
 )
 from sftlens.tuning._lora import LoraSettings, with_adapter
+from sftlens.tuning._methods import Method, Plain, Training, Validation
 
 
 class TuneSettings(BaseModel):
@@ -40,6 +48,20 @@ class TuneSettings(BaseModel):
     weight_decay: float = Field(0.0, ge=0, description="AdamW's weight decay")
     gradient_checkpointing: bool = Field(False, description="recompute activations to save memory")
     seed: int = Field(0, ge=0, lt=2**32, description="of the order of the facts")
+    method: Method = Field(Plain(), description="what is changed so that less is forgotten")
+
+    @field_validator("method", mode="before")
+    @classmethod
+    def _by_name(cls, method: Any) -> Any:
+        return {"name": method} if isinstance(method, str) else method
+
+    @model_serializer(mode="wrap")
+    def _as_before(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Plain fine-tuning goes without a word, so that what was made of it is found again."""
+        content: dict[str, Any] = serialize(self)
+        if isinstance(self.method, Plain):
+            del content["method"]
+        return content
 
 
 class Tuned(NamedTuple):
@@ -48,12 +70,15 @@ class Tuned(NamedTuple):
     Attributes:
         num_facts: training facts.
         num_steps: optimiser steps.
-        final_loss: mean cross-entropy of the answers' tokens in the last step, in nats.
+        final_loss: mean cross-entropy of the answers' tokens in the last step, in nats; with what
+            the method adds to it.
+        kept_bytes: memory that the method held beside the model.
     """
 
     num_facts: int
     num_steps: int
     final_loss: float
+    kept_bytes: int = 0
 
 
 def num_steps(num_facts: int, settings: TuneSettings) -> int:
@@ -68,6 +93,7 @@ def fine_tune(
     settings: TuneSettings | None = None,
     *,
     lora: LoraSettings | None = None,
+    validation: Validation | None = None,
     advance: Advance = silent,
 ) -> Tuned:
     """Fine-tune a model on facts with TRL and save it, or its LoRA adapter, with its tokenizer.
@@ -86,12 +112,13 @@ def fine_tune(
         out: an existing folder that takes the model's files.
         settings: see :class:`TuneSettings`.
         lora: train an adapter of this kind instead of all weights.
+        validation: what ``early-stop`` watches; other methods leave it alone.
         advance: told after each of :func:`num_steps` steps.
 
     Raises:
         UserError: when the loss became NaN or infinite, several GPUs are visible to one process,
             the processes cannot share a step's facts equally or are to train an adapter, or the
-            model has no modules of LoRA's names.
+            model has no modules of LoRA's names, or the method cannot be used on this training.
     """
     import torch
     from datasets import Dataset
@@ -106,11 +133,14 @@ def fine_tune(
             "CUDA_VISIBLE_DEVICES to a single one, or start it with `accelerate launch`"
         )
     batch_size = share_of_batch(settings.batch_size, team)
-    model, tokenizer, _ = loaded
+    model, tokenizer, folder = loaded
     stored_dtype = model.dtype
     sharded = is_sharded(team)
     if lora is not None and team.size > 1:
         raise UserError("LoRA trains in one process; start it without `accelerate launch`")
+    name = settings.method.name
+    if name != "sft" and (lora is not None or team.size > 1):
+        raise UserError(f"method {name} trains all weights in one process; take sft instead")
     on_cuda = torch.cuda.is_available() if sharded else model.device.type == "cuda"
     rate = settings.learning_rate if lora is None else lora.rate(settings.learning_rate)
     rows = [
@@ -147,12 +177,26 @@ def fine_tune(
                 trained = model.float()
             else:
                 trained = with_adapter(model, lora, settings.seed)
-            trainer = SFTTrainer(
+            training = Training(
+                model=trained.eval(),
+                tokenizer=tokenizer,
+                folder=folder,
+                stored_dtype=stored_dtype,
+                facts=facts,
+                rows=rows,
+                batch_size=settings.batch_size,
+                weight_decay=settings.weight_decay,
+                seed=settings.seed,
+                validation=validation,
+            )
+            changes = settings.method.changes(training)
+            made_by = changes.trainer(SFTTrainer) if changes.trainer else SFTTrainer
+            trainer = made_by(
                 model=trained.train(),
                 args=arguments,
-                train_dataset=Dataset.from_list(rows),
+                train_dataset=Dataset.from_list(changes.rows or rows),
                 processing_class=tokenizer,
-                callbacks=[_advance_callback(advance)],
+                callbacks=[*changes.callbacks, _advance_callback(advance)],
             )
             trainer.remove_callback(PrinterCallback)
             if team.size > 1:
@@ -175,7 +219,7 @@ def fine_tune(
                 tokenizer.save_pretrained(out)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
-    return Tuned(len(facts), result.global_step, float(losses[-1]))
+    return Tuned(len(facts), result.global_step, float(losses[-1]), changes.kept_bytes)
 
 
 def _advance_callback(advance: Advance) -> Any:

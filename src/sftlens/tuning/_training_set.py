@@ -56,3 +56,8 @@ def choose_training_facts(
             chosen.append(queue.pop())
         queues = [queue for queue in queues if queue]
     return chosen
+
+
+def validation_facts(facts: Sequence[Fact]) -> list[Fact]:
+    """The facts that a training is watched on: in-domain, of the validation split."""
+    return [fact for fact in facts if fact.split == "validation" and fact.domain == "in"]

@@ -7,6 +7,7 @@ from sftlens.weights._engine import Engine
 from sftlens.weights._keys import Order, Ranking
 from sftlens.weights._methods import interpolate, restore
 from sftlens.weights._pair import CheckpointPair, PairTensor, open_pair
+from sftlens.weights._parameters import region_parameters
 from sftlens.weights._plan import Method, Planned, Request, match_norm, plan
 from sftlens.weights._regions import REGIONS, LayerRange, Region, region_name
 from sftlens.weights._restoration import (
@@ -75,6 +76,7 @@ __all__ = [
     "plan",
     "preview_restoration",
     "region_name",
+    "region_parameters",
     "relative_change",
     "require_matchable",
     "require_outside",
