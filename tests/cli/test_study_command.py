@@ -42,7 +42,7 @@ def in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
     from sftlens.study import InlineRunner, _study
 
     class Runner(InlineRunner):
-        def __init__(self, store: Any, num_workers: int | None) -> None:
+        def __init__(self, store: Any, num_workers: int | None, *, apart: bool) -> None:
             super().__init__(store)
 
         def __enter__(self) -> Runner:

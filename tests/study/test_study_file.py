@@ -173,7 +173,8 @@ def test_a_plan_counts_strategies_and_tasks(tmp_path: Path) -> None:
     found = plan_study(study)
     values = {one.what: one.value for one in found.estimate}
     assert values["fine-tuning"] == 2 * 1 + 2 * 2 + 2 * 2
-    assert values["answers of tuned models"] == (6 + 1) * 3
+    told = values["answers of the base and of tuned models"]
+    assert told == (6 + 1 + 1 + 1) * 3  # the instruct model, the base, and one run again
     assert values["models on other tasks"] == 1 + 1 + 2 * 2
     assert values["disk, tuned models"] == pytest.approx(2 * 2000 / 1e9)  # no adapters
     assert found.kinds["tasks"] == 2
