@@ -18,7 +18,7 @@ class Layers(MethodSettings):
 
     name: Literal["layers"] = "layers"
     region: str = Field(
-        "attention", description="what is trained, a region such as attention or blocks:2-3"
+        "mlp", description="what is trained, a region such as mlp, attention:0-3 or blocks:2-3"
     )
 
     @field_validator("region")

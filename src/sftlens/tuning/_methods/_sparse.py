@@ -23,7 +23,7 @@ class Sparse(MethodSettings):
     """
 
     name: Literal["sparse"] = "sparse"
-    strength: float = Field(1.0, gt=0, le=100, description="percent of the entries trained")
+    strength: float = Field(60.0, gt=0, le=100, description="percent of the entries trained")
     rule: Literal["gradient", "random"] = Field("gradient", description="which are trained")
 
     def changes(self, training: Training) -> Changes:
