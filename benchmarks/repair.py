@@ -1,9 +1,11 @@
 """Repairs of tuned models that played no part in building the search.
 
-usage: python benchmarks/repair.py --out DIR [--seed S] [--budget N] [--grid] [--json FILE]
+usage: python benchmarks/repair.py --out DIR [--demo RUN] [--seed S] [--budget N] [--grid]
+           [--json FILE]
 
-Makes a world of its own seed, pre-trains the preset `tiny` on it, probes it, and tunes five models
-of other levels, sizes and seeds than the demo's. Each is repaired on validation facts, and on test
+Takes the world and base of a demo's run folder, or makes a world of its own seed and pre-trains the
+preset `tiny` on it. Probes the base, and tunes five models of other levels, sizes and seeds than
+the demo's. Each is repaired on validation facts, and on test
 facts stands beside the tuned model, the paper's fixed 20 % of relative change, and the best plain
 interpolation, whose strength is chosen on all validation facts. With `--grid` the full grid of
 methods and strengths is asked all validation facts too, and its best stands beside the search's.
@@ -56,9 +58,9 @@ ALLOWED = RepairSettings().max_task_loss
 Answers = NDArray[np.bool_]
 
 
-def prepared(out: Path, seed: int) -> tuple[Path, Path, Path]:
+def prepared(out: Path, demo: Path | None, seed: int) -> tuple[Path, Path, Path]:
     """The base, the facts and the folder of their levels."""
-    world, base = out / "world", out / "base"
+    world, base = (demo or out) / "world", (demo or out) / "base"
     if not (world / "manifest.json").is_file():
         write_world(world, WorldSettings(num_facts_in=170, num_facts_out=60, seed=seed))
     if not (base / "manifest.json").is_file():
@@ -72,12 +74,17 @@ def prepared(out: Path, seed: int) -> tuple[Path, Path, Path]:
 
 
 def divided(facts: Sequence[Fact], seed: int) -> pl.DataFrame:
-    """A third of the facts to train on are for validation instead: nobody trains on them."""
+    """Facts with more of them for validation than a world has.
+
+    A third of the facts to train on, which nobody then trains on, and half of those out of domain.
+    """
     table = facts_table(facts)
-    drawn = np.random.default_rng(seed).random(len(table)) < 1 / 3
-    moved = pl.Series(drawn) & (table["split"] == "train")
-    split = pl.when(moved).then(pl.lit("validation")).otherwise(pl.col("split"))
-    return table.with_columns(split=split)
+    drawn = np.random.default_rng(seed).random(len(table))
+    trained = pl.Series(drawn < 1 / 3) & (table["split"] == "train")
+    outside = table["domain"] == "out"
+    half = pl.when(pl.Series(drawn < 1 / 2)).then(pl.lit("validation")).otherwise(pl.lit("test"))
+    split = pl.when(outside).then(half).when(trained).then(pl.lit("validation"))
+    return table.with_columns(split=split.otherwise(pl.col("split")))
 
 
 class Asked(NamedTuple):
@@ -292,12 +299,13 @@ def _points(found: Estimate) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--demo", type=Path)
     parser.add_argument("--seed", type=int, default=7)
     parser.add_argument("--budget", type=int, default=40)
     parser.add_argument("--grid", action="store_true")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
-    place = prepared(options.out, options.seed)
+    place = prepared(options.out, options.demo, options.seed)
     found: dict[str, dict[str, Any]] = {}
     for own in MODELS:
         kind = f"{own.name}-{options.budget}{'-grid' if options.grid else ''}"
