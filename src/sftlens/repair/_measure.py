@@ -34,20 +34,28 @@ class Strata(NamedTuple):
     def weights(self) -> Values:
         """What each fact weighs, (num_facts,); 1 in all."""
         found = np.zeros(len(self.codes))
-        present = [int(code) for code in np.unique(self.codes) if code >= 0]
-        domains = [self.domains[code] for code in present]
-        for code, domain in zip(present, domains, strict=True):
+        for code, domain in enumerate(self.domains):
             members = self.codes == code
-            found[members] = 1 / (len(set(domains)) * domains.count(domain) * members.sum())
+            share = len(set(self.domains)) * self.domains.count(domain) * members.sum()
+            found[members] = 1 / share
         return found
+
+    def first(self, num_facts: int) -> Strata:
+        """The same for the first facts alone: of the parts that have some among them."""
+        codes = self.codes[:num_facts]
+        present = [int(code) for code in np.unique(codes) if code >= 0]
+        return self._only(codes, present) if present else alike(num_facts)
 
     def of(self, domain: Domain) -> Strata:
         """The same for one domain alone."""
         kept = [code for code, own in enumerate(self.domains) if own == domain]
-        codes = np.full_like(self.codes, -1)
+        return self._only(self.codes, kept)
+
+    def _only(self, codes: NDArray[np.int64], kept: Sequence[int]) -> Strata:
+        found = np.full_like(codes, -1)
         for new, code in enumerate(kept):
-            codes[self.codes == code] = new
-        return Strata(codes, (domain,) * len(kept))
+            found[codes == code] = new
+        return Strata(found, tuple(self.domains[code] for code in kept))
 
 
 def strata(facts: Sequence[Fact], levels: Mapping[str, int] | None) -> Strata:

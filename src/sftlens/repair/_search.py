@@ -259,8 +259,7 @@ class Search:
 
     def _weights_of(self, num_facts: int) -> Values:
         if num_facts not in self._weights:
-            codes = self._strata.codes[:num_facts]
-            self._weights[num_facts] = Strata(codes, self._strata.domains).weights
+            self._weights[num_facts] = self._strata.first(num_facts).weights
         return self._weights[num_facts]
 
 

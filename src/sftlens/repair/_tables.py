@@ -98,7 +98,7 @@ def candidates_table(
     for number, members in by_number.items():
         found = [examiner.examine(one, "search", number) for one in members]
         tuned = examiner.examine(AS_IT_IS, "search", number)
-        seen = Strata(of.codes[:number], of.domains)
+        seen = of.first(number)
         gained = gains(np.array([f.correct for f in found]), tuned.correct, seen, seed=seed)
         kept = np.array([f.kept for f in found])
         items = alike(kept.shape[1])
