@@ -26,4 +26,3 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, **_: Any) 
         return found[0]
 
     return _LINK.sub(link, markdown)
-
