@@ -221,8 +221,8 @@ def _snapshot(name: str, revision: str | None, cached: bool) -> str:
 def _require_model(folder: Path, called: str) -> None:
     if is_adapter(folder):
         raise UserError(
-            f"{called}: is a PEFT adapter, which only `sftlens diff`, `sftlens restore` "
-            "and `sftlens repair` take, as TUNED; merge it into its base first: `sftlens restore "
+            f"{called}: is a PEFT adapter, which `sftlens divergence`, `diff`, `restore` "
+            "and `repair` alone take, as TUNED; merge it into its base first: `sftlens restore "
             f"BASE {called} --share 0 --out FOLDER`"
         )
     if not (folder / CONFIG).is_file():

@@ -133,7 +133,7 @@ def test_tune(sftlens: Call, base: Path, world: Path, mastery_folder: Path, tmp_
 def test_tune_an_adapter(
     sftlens: Call, base: Path, world: Path, asked: Path, mastery_folder: Path, tmp_path: Path
 ) -> None:
-    """It is compared as it is, and scored once it is merged."""
+    """It is compared as it is, as if merged, and scored once it is merged."""
     lora, merged = tmp_path / "lora", tmp_path / "merged"
     mastery = ("--mastery", mastery_folder)
     job = ("tune", base, world, *mastery, *TUNED, "--method", "lora")
@@ -146,6 +146,11 @@ def test_tune_an_adapter(
     refusal = sftlens("score", lora, asked, *mastery, "--out", tmp_path / "scores").refusal
     assert f"sftlens restore BASE {lora} --share 0 --out FOLDER" in refusal
     assert sftlens("restore", base, lora, "--share", 0, "--out", merged).code == 0
+    shifts = [
+        sftlens("divergence", base, tuned, asked, *mastery, "--out", out, "--json").json["kl_full"]
+        for tuned, out in ((lora, tmp_path / "of-lora"), (merged, tmp_path / "of-merged"))
+    ]
+    assert shifts[0] == shifts[1] > 0
     scored = sftlens("score", merged, asked, *mastery, "--out", tmp_path / "scores", "--json")
     assert scored.json["accuracy"].keys() == {"in", "out"}
 
