@@ -47,7 +47,7 @@ OPTIONS = {
     "study run": "STUDY.yaml --out --workers --cluster --json",
     "tune": (
         "BASE FACTS --mastery --level --out --size --learning-rate --batch-size --num-epochs "
-        "--gradient-checkpointing --method --strength --region --seed --json"
+        "--gradient-checkpointing --method --strength --region --rank --seed --json"
     ),
     "world": "--out --num-facts-in --num-facts-out --seed --json",
 }

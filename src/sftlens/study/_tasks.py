@@ -8,14 +8,13 @@ from typing import Any, NamedTuple
 
 import polars as pl
 
-from sftlens.checkpoints import is_adapter, model_identity
+from sftlens.checkpoints import model_identity
 from sftlens.errors import UserError
 from sftlens.facts import Fact, facts_from_table
-from sftlens.generation import LoadedModel, load_model
+from sftlens.generation import LoadedModel, load_model, load_tuned
 from sftlens.mastery import Mastery, read_mastery
 from sftlens.study._plan import INSTRUCT, Job
 from sftlens.study._store import MODEL
-from sftlens.weights import Sweep, open_pair
 
 FACTS = "facts.parquet"
 WORLD = "world"
@@ -71,11 +70,7 @@ class Task(NamedTuple):
         """The model that is asked: the tuned one, of an adapter merged, or the instruct model."""
         if "tuned" not in self.inputs:
             return load_model(self.job.places[INSTRUCT])
-        if not is_adapter(self.tuned):
-            return load_model(self.tuned)
-        loaded = load_model(self.base)
-        Sweep(loaded.model, open_pair(self.base, self.tuned))  # merges the adapter
-        return loaded
+        return load_tuned(self.base, self.tuned)
 
     def mastery(self) -> Mastery:
         """What the probe found."""
