@@ -35,6 +35,7 @@ from sftlens.study._tasks import (
     labelled,
     left_out,
 )
+from sftlens.study._threads import machine_threads
 from sftlens.tuning import (
     LoraSettings,
     TuneSettings,
@@ -87,7 +88,7 @@ def do_job(job: Job, inputs: Mapping[str, Job], store: Store) -> None:
         return _WORK[job.kind](Task(job, places, folder, store.folder / "ledger"))
 
     try:
-        store.make(job, work)
+        store.make(job, work, threads=machine_threads())
     finally:
         gc.collect()  # a trained model lies in reference cycles
 
