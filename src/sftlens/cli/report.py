@@ -84,4 +84,4 @@ def _cell(row: dict[str, Any] | None) -> str | None:
         return text
     ends = (f"{100 * row[f'difference{end}']:+.1f}" for end in ("", "_low", "_high"))
     value, low, high = ends
-    return f"{text}; {value} ({low} to {high})"
+    return f"{text}\n{value} ({low} to {high})"

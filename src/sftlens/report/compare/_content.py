@@ -99,7 +99,10 @@ def facts_sentences(sources: Sequence[Source], shared: Sequence[Shared | None]) 
                 f"{number(common.num_first)}; differences are over the shared ones"
             )
         if common.same_levels:
-            told.append(f"{text}, and its base model has them at the same mastery levels.")
+            training = " It was trained on the same facts too." * common.same_training
+            told.append(
+                f"{text}, and its base model has them at the same mastery levels.{training}"
+            )
         else:
             told.append(
                 f"{text}. Its base model has them at other mastery levels, so training sets of one "

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -47,6 +47,7 @@ NUMBERS_SCHEMA = pl.Schema(
         "difference_high": pl.Float64(),
         "num_shared_facts": pl.Int64(),
         "weighted_by": pl.String(),
+        "training_sets": pl.String(),
     }
 )
 """One measured value a row; what does not apply or was not measured is null.
@@ -57,10 +58,11 @@ run: label. quantity: ``test facts`` (of a mastery level), ``accuracy`` (of tune
 choice left out. unit: ``count``, ``fraction`` or ``nats``. level, size: of training. test_level:
 ``0`` to ``4``, or ``mean`` of the levels. share, top: percent. low, high: 95 % interval; of a
 concentration the range over all tuned models. difference: from the first run, the accuracy on
-the ``num_shared_facts`` that both asked, with its 95 % interval, paired over facts; training sets
-of two runs are taken as drawn apart. weighted_by: ``levels`` where the difference is the mean over
-mastery levels, as accuracies are; ``facts`` where the two base models master the facts otherwise,
-so that each fact weighs the same.
+the ``num_shared_facts`` that both asked, with its 95 % interval, paired over facts. training_sets:
+``same`` where both runs trained on the same facts, so that the difference is paired over training
+sets too; ``apart`` where theirs count as drawn independently. weighted_by: ``levels`` where the
+difference is the mean over mastery levels, as accuracies are; ``facts`` where the two base models
+master the facts otherwise, so that each fact weighs the same.
 """
 
 
@@ -147,17 +149,23 @@ def _differences(
         for cell in tuned_cells(answers):
             if cell not in others.rows:
                 continue
-            ours = _stacked(answers, cell, shared.own)
-            theirs = _stacked(others, cell, shared.first)
+            rows, place = answers.rows[cell], others.rows[cell]
+            if shared.same_training:
+                seeds = sorted(rows.keys() & place.keys())
+                rows, place = ({seed: by[seed] for seed in seeds} for by in (rows, place))
+            if not rows:
+                continue
+            ours, theirs = _stacked(rows, shared.own), _stacked(place, shared.first)
             for test_level, part in parts.items():
                 known = part & (ours >= 0).all(axis=0) & (theirs >= 0).all(axis=0)
                 if not known.any():
                     continue
+                one, other = (block[:, known].astype(np.float32) for block in (ours, theirs))
                 levels = shared.levels[known]
                 keys.append((domain, cell.level, cell.size, test_level))
                 contrasts.append(
                     Contrast(
-                        (ours[:, known].astype(np.float32), -theirs[:, known].astype(np.float32)),
+                        (one - other,) if shared.same_training else (one, -other),
                         levels if shared.same_levels else np.zeros_like(levels),
                     )
                 )
@@ -167,15 +175,15 @@ def _differences(
             **found.difference,
             "num_shared_facts": found.num_facts,
             "weighted_by": weighted_by,
+            "training_sets": "same" if shared.same_training else "apart",
         }
         for key, found in zip(keys, infer_all(contrasts), strict=True)
     }
 
 
-def _stacked(answers: Answers, cell: Cell, places: NDArray[np.int64]) -> NDArray[np.int8]:
-    """The answers of a cell's models to some facts, (num_training_sets, num_facts)."""
-    rows: list[Row] = list(answers.rows[cell].values())
-    return np.stack(rows)[:, places]
+def _stacked(rows: Mapping[int, Row], places: NDArray[np.int64]) -> NDArray[np.int8]:
+    """The answers of models to some facts, (num_training_sets, num_facts)."""
+    return np.stack(list(rows.values()))[:, places]
 
 
 def _kl(source: Source) -> Iterator[dict[str, Any]]:

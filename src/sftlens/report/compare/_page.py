@@ -13,6 +13,7 @@ from markupsafe import Markup
 from sftlens.report._findings import DOMAIN_NAMES
 from sftlens.report._style import Mark
 from sftlens.report._wording import percent, percent_interval
+from sftlens.report.cite import citations
 from sftlens.report.compare import _content
 from sftlens.report.compare._content import Claim
 from sftlens.report.compare._settings import Setting
@@ -87,6 +88,7 @@ def render(
         concentration=_content.concentration_charts(numbers, labels),
         gains=_content.gain_charts(numbers, labels),
         claims=claims,
+        citations=citations(),
     )
     return text
 

@@ -19,6 +19,12 @@ from sftlens.report._tables import STAGE
 from sftlens.report.inference._evidence import NotMeasuredError
 from sftlens.report.paper import Study
 
+_TOLD: Mapping[str, Any] = {
+    "fact_id": pl.String,
+    "topic": pl.String,
+    "question": pl.String,
+    "answers": pl.List(pl.String),
+}
 _FACT = ["fact_id", "question", "answers", "domain"]  # what makes two facts the same
 
 
@@ -59,17 +65,28 @@ class Source:
         Raises:
             NotMeasuredError: when there are none, or the table of facts lacks a column.
         """
-        answers = self.study.answers
-        told = self.study.table(
-            "facts",
-            {"fact_id": pl.String, "question": pl.String, "answers": pl.List(pl.String)},  # type: ignore[dict-item]
-        ).with_columns(pl.col("answers").list.join("\0"))
         return (
-            answers.facts.with_row_index("place")
+            self.study.answers.facts.with_row_index("place")
             .filter(pl.col("split") == "test")
-            .join(told, on="fact_id", how="left", maintain_order="left")
+            .join(self._told, on="fact_id", how="left", maintain_order="left")
             .select(*_FACT, "level", "place")
         )
+
+    @cached_property
+    def training_facts(self) -> pl.DataFrame:
+        """What training sets are drawn from: fact_id, topic, question, answers, level.
+
+        Raises:
+            NotMeasuredError: when the table of facts lacks a column.
+        """
+        known = self.study.known.filter(domain="in", split="train")
+        told = known.join(self._told, on="fact_id", how="left")
+        return told.select("fact_id", "topic", "question", "answers", "level").sort("fact_id")
+
+    @cached_property
+    def _told(self) -> pl.DataFrame:
+        table = self.study.table("facts", _TOLD)
+        return table.with_columns(pl.col("answers").list.join("\0"))
 
 
 class Shared(NamedTuple):
@@ -83,6 +100,8 @@ class Shared(NamedTuple):
         domains: (num_shared,).
         levels: of the first run's base model, (num_shared,).
         same_levels: whether the run's base model has them all at the same level.
+        same_training: whether a level, size and seed give the same training set in both: the draw
+            depends on the in-domain training facts and their levels, and on nothing else.
     """
 
     num_own: int
@@ -92,6 +111,7 @@ class Shared(NamedTuple):
     domains: NDArray[np.object_]
     levels: NDArray[np.int64]
     same_levels: bool
+    same_training: bool
 
     @property
     def num_shared(self) -> int:
@@ -140,6 +160,7 @@ def shared_facts(source: Source, first: Source) -> Shared | None:
         domains=both["domain"].to_numpy(),
         levels=both["level_first"].to_numpy().astype(np.int64),
         same_levels=bool((both["level"] == both["level_first"]).all()),
+        same_training=source.training_facts.equals(first.training_facts),
     )
 
 
