@@ -41,6 +41,7 @@ from sftlens.report._wording import (
     percent_interval,
     share_text,
 )
+from sftlens.report.cite import citations
 
 _HERE = Path(__file__).parent
 _SCRIPTS = ("shared.js", "facts.js", "explorer.js", "page.js")
@@ -155,6 +156,7 @@ def _content(tables: Tables) -> dict[str, Any]:
         "listings": {listing.name: listing for listing in listings},
         "figures_json": script_json(_figures_json(figures)),
         "plotly": _packed_plotly(),
+        "citations": citations(),
     }
 
 
