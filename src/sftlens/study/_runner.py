@@ -69,10 +69,13 @@ class Outcome(NamedTuple):
     skipped: dict[str, str]
 
 
-def run_jobs(plan: Plan, store: Store, runner: Runner) -> Outcome:
+def run_jobs(
+    plan: Plan, store: Store, runner: Runner, *, stage: str = "jobs of the study"
+) -> Outcome:
     """Do what is not done yet; jobs that depend on a failed one are skipped, the rest goes on.
 
-    A model that no job needs any more is removed, unless it is to stay.
+    A model that no job needs any more is removed, unless it is to stay. ``stage`` is what the
+    progress bar is called.
     """
     work = _Work(plan, store)
     total = len(plan.jobs)
@@ -82,7 +85,7 @@ def run_jobs(plan: Plan, store: Store, runner: Runner) -> Outcome:
         while work.waiting or running:
             while running < runner.num_workers and (job := work.next_ready()):
                 if advance is None and job.kind not in FIRST_KINDS:
-                    bar = progress("jobs of the study", total, done=len(work.done))
+                    bar = progress(stage, total, done=len(work.done))
                     advance = stack.enter_context(bar)
                 runner.submit(job, work.inputs(job))
                 running += 1
