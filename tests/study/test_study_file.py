@@ -55,7 +55,7 @@ def test_the_ready_files_are_planned(name: str) -> None:
     study = load_study(STUDIES / name)
     found = plan_study(study)
     assert found.num_jobs == sum(found.kinds.values())
-    units = {"completions", "steps", "answers", "hours", "GB"}
+    units = {"completions", "steps", "answers", "hours", "GB", "jobs"}
     assert {one.unit for one in found.estimate} == units | ({"models"} if study.tasks else set())
     assert all(one.value >= 0 and one.rests_on for one in found.estimate)
     if study.scale is None:

@@ -1,23 +1,87 @@
-"""sftlens report: write a run's page again."""
+"""sftlens report: write a run's page again, or put runs side by side."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from sftlens.cli._app import Json, app, emit
-from sftlens.cli._tables import print_line
+from sftlens.cli._tables import percent, print_line, print_table
+from sftlens.errors import UserError
+
+if TYPE_CHECKING:
+    from sftlens.report.compare import ComparisonResult
 
 
 @app.command()
 def report(
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="Run folder of a study.")],
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Run folders of studies.")],
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Folder of a comparison; by default comparison. One run has its own."),
+    ] = None,
     as_json: Json = False,
 ) -> None:
-    """Write the report of a run folder."""
+    """Write the report of a run folder; put several side by side, against the first."""
+    if len(runs) == 1:
+        if out is not None:
+            raise UserError(
+                f"--out: {out}: the report of one run stands in its folder; leave --out away, or "
+                "name two runs or more"
+            )
+        _write_one(runs[0], as_json)
+        return
+    from sftlens.report.compare import write_comparison
+
+    result = write_comparison(runs, out or Path("comparison"))
+    emit(result._asdict(), as_json, lambda: _show(result))
+
+
+def _write_one(run: Path, as_json: bool) -> None:
     from sftlens.report import write_report
 
     path = write_report(run)
     emit({"out": str(path)}, as_json, lambda: print_line(f"the report is at {path}"))
+
+
+def _show(result: ComparisonResult) -> None:
+    for place, (label, facts) in enumerate(zip(result.runs, result.facts, strict=True), start=1):
+        print_line(f"{place}: {label}, {_facts(facts, place)}")
+    by_row: dict[tuple[Any, ...], dict[str, dict[str, Any]]] = {}
+    for row in result.accuracy:
+        by_row.setdefault((row["domain"], row["level"]), {})[row["run"]] = row
+    print_table(
+        "accuracy, and points over run 1 on the facts that both were asked (95 % interval)",
+        ["domain, level", *(str(place) for place in range(1, len(result.runs) + 1))],
+        [
+            [f"{domain}, {level}", *(_cell(found.get(label)) for label in result.runs)]
+            for (domain, level), found in by_row.items()
+        ],
+    )
+    otherwise = sum(len(set(one.values())) > 1 for one in result.claims.values())
+    print_line(f"{otherwise} of {len(result.claims)} claims of the paper are decided otherwise")
+    print_line(f"{len(result.settings)} settings differ")
+    print_line(f"the comparison is at {result.report}")
+
+
+def _facts(facts: dict[str, Any] | None, place: int) -> str:
+    if facts is None:
+        return "not compared: no scored test facts"
+    text = f"{facts['num_facts']:,} test facts"
+    if place == 1:
+        return text
+    levels = "" if facts["same_levels"] else ", at other mastery levels"
+    return f"{text}, {facts['num_shared']:,} of them asked by run 1 too{levels}"
+
+
+def _cell(row: dict[str, Any] | None) -> str | None:
+    if row is None:
+        return None
+    text = f"{percent(row['value'])} at {row['size']:,}"
+    if row["difference"] is None:
+        return text
+    ends = (f"{100 * row[f'difference{end}']:+.1f}" for end in ("", "_low", "_high"))
+    value, low, high = ends
+    return f"{text}\n{value} ({low} to {high})"

@@ -21,8 +21,11 @@ def tune(
         str, typer.Argument(metavar="FACTS", help="Facts file, world folder or NAME:PATH.")
     ],
     mastery: Annotated[Path, typer.Option(help="Folder that `sftlens probe` wrote.")],
-    level: Annotated[int, typer.Option(min=0, max=4, help="Mastery level to train on.")],
     out: Annotated[Path, typer.Option(help="The model folder.")],
+    level: Annotated[
+        int | None,
+        typer.Option(min=0, max=4, help="Mastery level to train on; without it facts of all."),
+    ] = None,
     size: Annotated[
         int | None, typer.Option(min=1, help="Training facts; without it all of the level.")
     ] = None,
@@ -81,8 +84,9 @@ def tune(
     if result is None:  # another process tells it
         return
     kept = f", {result.kept_bytes / 1e9:.2g} GB kept beside the model" if result.kept_bytes else ""
+    levels = "all levels" if level is None else f"level {level}"
     text = (
-        f"{result.num_facts} facts of level {level}, {result.num_steps} steps, "
+        f"{result.num_facts} facts of {levels}, {result.num_steps} steps, "
         f"loss {result.final_loss:.2f}{kept}: {out}"
     )
     emit(result._asdict(), as_json, lambda: print_line(text))

@@ -48,6 +48,15 @@ class Failure:
 
 
 def judged_claims(run: Path) -> list[JudgedClaim]:
+    """The claims of a run folder, worded.
+
+    Raises:
+        UserError: when a table cannot be read or lacks a column.
+    """
+    return [worded(row) for row in claims_table(run).iter_rows(named=True)]
+
+
+def claims_table(run: Path) -> pl.DataFrame:
     """The claims of ``claims.parquet``, or judged from the other tables where it is absent.
 
     Raises:
@@ -55,10 +64,8 @@ def judged_claims(run: Path) -> list[JudgedClaim]:
     """
     path = run / "claims.parquet"
     if path.is_file():
-        table = read_table(path, remedy=_REMEDY, columns=CLAIMS_SCHEMA)
-    else:
-        table = paper_claims(read_study(run))
-    return [_worded(row) for row in table.iter_rows(named=True)]
+        return read_table(path, remedy=_REMEDY, columns=CLAIMS_SCHEMA)
+    return paper_claims(read_study(run))
 
 
 def failed_jobs(run: Path) -> list[Failure]:
@@ -76,7 +83,8 @@ def failed_jobs(run: Path) -> list[Failure]:
     return [Failure(**row) for row in rows]
 
 
-def _worded(row: dict[str, Any]) -> JudgedClaim:
+def worded(row: dict[str, Any]) -> JudgedClaim:
+    """A row of the claims table in words."""
     told = [row["compared"], row["reason"]]
     if row["p_holm"] is not None:
         told.append(_p_text(row["p_holm"], row["unit"], row["threshold"]))

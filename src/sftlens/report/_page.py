@@ -19,8 +19,10 @@ from sftlens.report import _advice, _figures, _listings, _restored_figures
 from sftlens.report._answers import NUM_RESAMPLES, Answers
 from sftlens.report._charts import Figure
 from sftlens.report._effects import compute_effects
+from sftlens.report._explorer import explorer
 from sftlens.report._findings import DOMAIN_NAMES, find_all, method_name
 from sftlens.report._judged import failed_jobs, judged_claims
+from sftlens.report._ledger import base_row, make_ledger, packed
 from sftlens.report._lost import count_exchanges, pick_examples
 from sftlens.report._mastery import exposure_effect, topic_levels
 from sftlens.report._shift import (
@@ -39,14 +41,18 @@ from sftlens.report._wording import (
     percent_interval,
     share_text,
 )
+from sftlens.report.cite import citations
 
 _HERE = Path(__file__).parent
+_SCRIPTS = ("shared.js", "facts.js", "explorer.js", "page.js")
 _EVIDENCE = {
     "mastery": "What the base model knew",
     "accuracy": "Accuracy after fine-tuning",
+    "facts": "Facts lost and gained, one by one",
     "divergence": "Shift of token probabilities",
     "concentration": "Where the weights moved",
     "restoration": "Restoration and its controls",
+    "explorer": "Restoration explorer",
     "exchange": "Facts lost and gained by restoration",
     "method": "Settings and method",
 }
@@ -82,6 +88,14 @@ def _content(tables: Tables) -> dict[str, Any]:
     exchanges = {d: count_exchanges(answers, effects, d) for d in answers.domains}
     norms = norm_removed(tables)
     methods = _listings.measured_methods(answers, norms)
+    base = base_row(answers, tables.base_scores)
+    ledger = make_ledger(answers, base)
+    restored = explorer(answers, tables, base)
+    evidence = dict(_EVIDENCE)
+    if not ledger.has_base and not ledger.has_restored:
+        del evidence["facts"]
+    if restored is None:
+        del evidence["explorer"]
     figures = [_figures.topics_figure(topics)]
     figures += _figures.accuracy_figures(answers)
     listings = [
@@ -124,7 +138,11 @@ def _content(tables: Tables) -> dict[str, Any]:
         "num_resamples": number(NUM_RESAMPLES),
         "choice_text": _advice.choice_text(answers),
         "exposure_text": correlation_text(exposure.correlation) if exposure else None,
-        "evidence_names": _EVIDENCE,
+        "evidence_names": evidence,
+        "section_numbers": {name: place for place, name in enumerate(evidence, 1)},
+        "ledger": ledger,
+        "restored": packed(compact_json(restored).encode()),
+        "floor_text": None,
         "scatter_text": correlation_text(divergence.correlation),
         "num_exposed": number(sum(p.num_facts for p in exposure.points)) if exposure else None,
         "domains": [(domain, DOMAIN_NAMES[domain]) for domain in answers.domains],
@@ -138,6 +156,7 @@ def _content(tables: Tables) -> dict[str, Any]:
         "listings": {listing.name: listing for listing in listings},
         "figures_json": script_json(_figures_json(figures)),
         "plotly": _packed_plotly(),
+        "citations": citations(),
     }
 
 
@@ -165,9 +184,14 @@ def _figures_json(figures: Sequence[Figure]) -> dict[str, Any]:
     return {"palette": PALETTE, "figures": {figure.name: figure.spec for figure in figures}}
 
 
+def compact_json(value: Any) -> str:
+    """JSON without spaces; a number that is none is an error."""
+    return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+
+
 def script_json(value: Any) -> Markup:
     """JSON that cannot end or alter the script element it stands in."""
-    text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    text = compact_json(value)
     for char in "<>&\u2028\u2029":
         text = text.replace(char, f"\\u{ord(char):04x}")
     return Markup(text)
@@ -193,5 +217,5 @@ def _render(content: dict[str, Any]) -> str:
         "share": share_text,
     }
     style = Markup((_HERE / "page.css").read_text(encoding="utf-8"))
-    script = Markup((_HERE / "page.js").read_text(encoding="utf-8"))
+    script = Markup("\n".join((_HERE / name).read_text(encoding="utf-8") for name in _SCRIPTS))
     return environment.get_template("page.html.j2").render(style=style, script=script, **content)

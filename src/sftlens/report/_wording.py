@@ -66,6 +66,11 @@ def share_text(share: float) -> str:
     return f"{share:g}{_UNIT}%"
 
 
+def tenths(fraction: float) -> int:
+    """A fraction as :func:`percent` prints it, in tenths of a percent."""
+    return round(10 * float(f"{100 * fraction:.1f}"))
+
+
 def percent_interval(estimate: Estimate | None) -> str:
     """``53.1 % (49.8 to 56.2)``."""
     if estimate is None:

@@ -1,4 +1,3 @@
-"use strict";
 (() => {
   const dark = matchMedia("(prefers-color-scheme: dark)");
   const plots = [...document.querySelectorAll(".plot")];
@@ -6,12 +5,9 @@
   const tabs = document.querySelector(".tabs");
   const { palette, figures } = JSON.parse(document.getElementById("figures").textContent);
 
-  const unpackPlotly = async () => {
-    const packed = atob(document.getElementById("plotly").textContent);
-    const bytes = Uint8Array.from(packed, (char) => char.charCodeAt(0));
-    const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"));
+  const loadPlotly = async () => {
     const script = document.createElement("script");
-    script.textContent = await new Response(stream).text();
+    script.textContent = new TextDecoder().decode(await unpacked("plotly"));
     document.head.append(script);
   };
 
@@ -74,7 +70,17 @@
     if (window.Plotly) { draw(dark.matches); plots.forEach(fit); }
   });
 
-  unpackPlotly()
+  const loadFacts = async () => {
+    if (document.getElementById("fact-list")) {
+      const listFacts = await factList();
+      document.addEventListener("facts-wanted", ({ detail }) => listFacts(detail));
+    }
+    if (document.getElementById("restorer")) await restorationExplorer();
+    document.documentElement.dataset.usable = "yes";
+  };
+
+  loadFacts()
+    .then(loadPlotly)
     .then(() => {
       draw(dark.matches);
       dark.addEventListener("change", () => draw(dark.matches));

@@ -17,6 +17,7 @@ from sftlens.report import write_report
 from sftlens.report.paper import write_paper_tables
 from sftlens.study._collect import Collected, write_tables
 from sftlens.study._file import StudyFile
+from sftlens.study._fitting import jobs_at_a_time, model_size, this_machine
 from sftlens.study._harness_tasks import find_tasks, load_tasks
 from sftlens.study._judging import write_claims, write_failures
 from sftlens.study._plan import Plan, Sources, make_plan
@@ -71,8 +72,8 @@ def run_study(
     Args:
         study: what to vary and measure.
         out: the run folder, instead of the one that the study names.
-        num_workers: jobs at a time; by default one for each GPU, and one without any; on a cluster
-            what it has resources for.
+        num_workers: jobs at a time; by default as many as memory and cores have room for, on a
+            cluster what it has resources for. No table depends on it.
         cluster: address of a Ray cluster that does the jobs: ``host:port``, ``auto`` or ``local``;
             all its nodes must see the run folder.
 
@@ -99,11 +100,25 @@ def run_study(
         with FileLock(store.folder / _LOCK, timeout=0):
             plan = make_plan(study, sources)
             _require_tasks(plan, store, sources)
+            if cluster is None and num_workers is None:
+                num_workers = _workers_here(study, sources)
             with _runner(store, num_workers, cluster, apart=study.launch is None) as runner:
                 outcome = run_jobs(plan, store, runner)
             return _told(study, plan, store, outcome, folder)
     except Timeout:
         raise UserError(f"{folder}: another run is at work here; wait for its end") from None
+
+
+def _workers_here(study: StudyFile, sources: Sources) -> int:
+    """As many jobs at a time as fit on this machine."""
+    found = study if study.base is None else study.model_copy(update={"base": sources.base_folder})
+    rates = study.estimate.rates
+    return jobs_at_a_time(
+        this_machine(),
+        model_size(found).num_parameters,
+        threads=study.threads,
+        measured=None if rates is None else rates.memory,
+    )
 
 
 def _runner(
@@ -192,6 +207,7 @@ def write_study(
         "num_runs": collected.num_runs,
         "num_restorations": collected.num_restorations,
         "num_jobs": len(plan.jobs),
+        "threads": _threads(study, plan, store),
         "num_failed": 0 if outcome is None else len(outcome.failed),
         "notes": collected.notes,
     }
@@ -247,6 +263,15 @@ def _base_identity(plan: Plan, store: Store) -> dict[str, str] | None:
         return model_identity(Path(plan.jobs["probe"].places["base"]))
     made = plan.jobs["base"]
     return model_identity(store.path(made) / MODEL) if store.has(made) else None
+
+
+def _threads(study: StudyFile, plan: Plan, store: Store) -> dict[str, int | None]:
+    """What the jobs computed with; those of the base and the probe are the machine's cores."""
+    told: dict[str, int | None] = {"others": study.threads}
+    for job in (*plan.of_kind("base"), *plan.of_kind("probe")):
+        if store.has(job):
+            told[job.kind] = store.threads(job)
+    return told
 
 
 def _absolute(source: str) -> str:

@@ -63,7 +63,13 @@ class Task(NamedTuple):
         return facts_from_table(table)
 
     def scored_facts(self) -> list[Fact]:
-        """Test facts, and the in-domain validation facts that choices are made on."""
+        """Test facts, and the in-domain validation facts that choices are made on.
+
+        Where the settings name a split, all facts of that one instead.
+        """
+        split = self.settings.get("split")
+        if split is not None:
+            return [fact for fact in self.facts() if fact.split == split]
         return [fact for fact in self.facts() if is_scored(fact)]
 
     def load_scored(self) -> LoadedModel:
@@ -73,8 +79,10 @@ class Task(NamedTuple):
         return load_tuned(self.base, self.tuned)
 
     def mastery(self) -> Mastery:
-        """What the probe found."""
-        return read_mastery(self.inputs["probe"] / MASTERY)
+        """What the probe found, in a job of the plan or before it."""
+        if "probe" in self.inputs:
+            return read_mastery(self.inputs["probe"] / MASTERY)
+        return read_mastery(Path(self.job.places["mastery"]))
 
 
 def is_scored(fact: Fact) -> bool:

@@ -10,7 +10,7 @@ from typing import NamedTuple
 from sftlens.checkpoints import model_identity, resolve_model
 from sftlens.facts import Fact, facts_hash, facts_table, read_facts
 from sftlens.manifest import finished_result, write_manifest
-from sftlens.mastery import read_mastery
+from sftlens.mastery import NUM_LEVELS, read_mastery
 from sftlens.outputs import new_folder, require_free
 from sftlens.progress import Advance, progress, silent
 from sftlens.team import Team
@@ -48,7 +48,7 @@ def run_tune(
     mastery: Path,
     out: Path,
     *,
-    level: int,
+    level: int | None,
     size: int | None,
     settings: TuneSettings,
     lora: LoraSettings | None = None,
@@ -64,7 +64,7 @@ def run_tune(
         source: facts, as :func:`sftlens.facts.read_facts` takes them.
         mastery: folder that ``sftlens probe`` wrote for this base model.
         out: the model folder.
-        level: mastery level of the training facts.
+        level: mastery level of the training facts; None takes facts of all levels.
         size: how many training facts; None takes all of the level.
         settings: see :class:`TuneSettings`; its seed draws the facts too.
         lora: train an adapter of this kind, and write it in place of a model.
@@ -100,12 +100,14 @@ def run_tune(
     if finished is not None:
         return TuneResult(**{**finished, "out": str(out)}) if team.leads else None
     with team.agree():
+        wanted = range(NUM_LEVELS) if level is None else level
         chosen = choose_training_facts(
-            facts, probed.levels, level=level, size=size, seed=settings.seed
+            facts, probed.levels, level=wanted, size=size, seed=settings.seed
         )
     if size is not None and len(chosen) < size and team.leads:
+        whose = "all levels have" if level is None else f"level {level} has"
         sys.stderr.write(
-            f"level {level} has {len(chosen)} training facts, not {size}: training on all of them\n"
+            f"{whose} {len(chosen)} training facts, not {size}: training on all of them\n"
         )
     validation = Validation(validation_facts(facts), probed.levels)
     if not team.leads:

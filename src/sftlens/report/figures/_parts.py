@@ -1,0 +1,130 @@
+"""The parts that figures are made of: lines and points with intervals, axes, heat maps."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import polars as pl
+
+from sftlens.report.figures._look import SEQUENCE, Ink, shown
+
+_SHARE_ROOM = 0.09  # between methods at one share
+
+
+def panels(width: float, height: float, rows: int = 1, columns: int = 1, **share: Any) -> Any:
+    """A figure and its axes, an array (rows, columns)."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height))
+    return figure, figure.subplots(rows, columns, squeeze=False, **share)
+
+
+def curve(
+    axes: Any, xs: Sequence[float], rows: pl.DataFrame, ink: Ink, name: str, **how: Any
+) -> None:
+    """A line through values with upright intervals; fractions as percent unless ``scale`` is 1."""
+    scale = how.pop("scale", 100.0)
+    axes.errorbar(
+        xs,
+        [scale * value for value in rows["value"]],
+        yerr=_errors(rows, scale),
+        color=ink.colour,
+        marker=ink.marker,
+        linestyle=ink.dash,
+        elinewidth=0.7,
+        capsize=1.5,
+        capthick=0.7,
+        label=shown(name),
+        **how,
+    )
+
+
+def points(
+    axes: Any, rows: pl.DataFrame, ys: Sequence[float], ink: Ink, name: str, **what: Any
+) -> None:
+    """Points with lying intervals, one a row."""
+    column = what.pop("column", "value")
+    low, high = what.pop("ends", ("low", "high"))
+    axes.errorbar(
+        [100 * value for value in rows[column]],
+        ys,
+        xerr=_errors(rows, 100.0, column, (low, high)),
+        color=ink.colour,
+        marker=ink.marker,
+        linestyle="none",
+        elinewidth=0.7,
+        capsize=1.5,
+        capthick=0.7,
+        label=shown(name),
+    )
+
+
+def _errors(
+    rows: pl.DataFrame, scale: float, column: str = "value", ends: tuple[str, str] = ("low", "high")
+) -> list[list[float]]:
+    low, high = ends
+    below, above = [], []
+    for row in rows.iter_rows(named=True):
+        value = row[column]
+        below.append(0.0 if row[low] is None else max(0.0, scale * (value - row[low])))
+        above.append(0.0 if row[high] is None else max(0.0, scale * (row[high] - value)))
+    return [below, above]
+
+
+def heat(axes: Any, values: Sequence[Sequence[float | None]], top: float) -> Any:
+    """A map of fractions, written into its cells as percent."""
+    from matplotlib.colors import LinearSegmentedColormap
+
+    colours = LinearSegmentedColormap.from_list("sequence", SEQUENCE)
+    shades = [[float("nan") if value is None else 100 * value for value in row] for row in values]
+    image = axes.imshow(shades, cmap=colours, vmin=0, vmax=100 * top, aspect="auto")
+    axes.grid(visible=False)
+    axes.tick_params(length=0)
+    for side in axes.spines.values():
+        side.set_visible(False)
+    for y, row in enumerate(values):
+        for x, value in enumerate(row):
+            text = "–" if value is None else f"{100 * value:.1f}"
+            dark = value is not None and value > 0.55 * top
+            axes.text(
+                x, y, text, ha="center", va="center", fontsize=7, color="white" if dark else "black"
+            )
+    return image
+
+
+def sizes_axis(axes: Any, sizes: Iterable[int]) -> None:
+    """A logarithmic axis with a tick at each size."""
+    ticks = sorted(set(sizes))
+    axes.set_xscale("log")
+    axes.set_xticks(ticks, [f"{size:,}" for size in ticks])
+    axes.set_xticks([], minor=True)
+    axes.set_xlabel("training facts")
+    if len(ticks) > 5:
+        for label in axes.get_xticklabels():
+            label.set_rotation(45)
+
+
+def places(values: Iterable[float]) -> dict[float, int]:
+    """Evenly spaced places of the distinct values, ascending."""
+    return {value: place for place, value in enumerate(sorted(set(values)))}
+
+
+def shares_axis(axes: Any, of: dict[float, int], title: str) -> None:
+    """An axis with one place for each share."""
+    axes.set_xticks(list(of.values()), [f"{share:g}" for share in of])
+    axes.set_xlabel(title)
+
+
+def dodge(place: int, number: int) -> float:
+    """How far one of several methods stands beside a share's place."""
+    return _SHARE_ROOM * (place - (number - 1) / 2) if number < 8 else 0.0
+
+
+def legend_below(figure: Any, axes: Any, num_columns: int) -> None:
+    """One legend for all panels, under them."""
+    handles, names = axes.get_legend_handles_labels()
+    if handles:
+        figure.legend(
+            handles, names, loc="outside lower center", ncols=min(num_columns, len(names))
+        )
