@@ -14,7 +14,7 @@ _LINK = re.compile(r"\[(?P<text>[^\[\]]*)\]\((?P<target>[^()\s#:]+)\)")
 
 
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, **_: Any) -> str:
-    """The page with links to folders and examples led to their pages, and others out of it undone."""
+    """The page with links to folders and examples led to their pages, others out of it undone."""
     docs = Path(config.docs_dir).resolve()
     here = (docs / page.file.src_uri).parent
     examples = docs.parent / "examples"
