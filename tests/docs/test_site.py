@@ -82,7 +82,7 @@ def test_it_works_from_a_disk(site: Path) -> None:
             wide = page.evaluate("document.documentElement.scrollWidth")
             assert wide <= 390, (name, wide)
         page.locator("label[for=__search]").first.click()
-        page.locator("input[name=query]").fill("concentration")
+        page.locator("input[name=query]").press_sequentially("concentration")
         page.wait_for_selector(".md-search-result__item a", timeout=60_000)
         browser.close()
     assert not troubles

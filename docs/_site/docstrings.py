@@ -1,4 +1,4 @@
-"""Docstrings name other objects by Sphinx roles; on the site these become links."""
+"""What the Python reference makes of the docstrings."""
 
 from __future__ import annotations
 
@@ -11,8 +11,17 @@ import griffe
 _ROLE = re.compile(r":(?:func|class|meth|data|attr|mod|exc|obj):`(?P<name>[^`]+)`")
 
 
-class Roles(griffe.Extension):
-    """Turns roles into references, which become links where the site has their object."""
+class Docstrings(griffe.Extension):
+    """Turns Sphinx roles into references, and shows constants that speak for themselves.
+
+    A reference becomes a link where the site has its object. A public constant without a docstring,
+    such as a schema, would be left out; an empty one makes its value appear.
+    """
+
+    def on_attribute_instance(self, *, attr: griffe.Attribute, **_: Any) -> None:
+        of_module = attr.parent is not None and attr.parent.is_module
+        if of_module and attr.docstring is None and not attr.name.startswith("_"):
+            attr.docstring = griffe.Docstring("&#8203;", parent=attr)
 
     def on_object(self, *, obj: griffe.Object, **_: Any) -> None:
         if obj.docstring is None:
