@@ -60,10 +60,14 @@ def write_figures(tables: Mapping[str, pl.DataFrame | None], folder: Path) -> Fi
 
     files: list[Path] = []
     missing: dict[str, str] = {}
-    with mpl.rc_context({**mpl.rcParamsDefault, "backend": mpl.get_backend(), **STYLE}):
+    with mpl.rc_context():
+        mpl.rcdefaults()
+        mpl.rcParams.update(STYLE)
         for drawing in DRAWINGS:
             paths = [folder / f"{drawing.name}.{kind}" for kind in _KINDS]
             table = tables.get(drawing.table)
+            if table is not None and "value" in table.columns:
+                table = table.drop_nulls("value")
             figure = None if table is None or table.is_empty() else drawing.draw(table)
             if figure is None:
                 for path in paths:
