@@ -42,6 +42,15 @@ def can_draw() -> bool:
     return find_spec("matplotlib") is not None
 
 
+def remove_figures(folder: Path) -> None:
+    """Remove the figures of an earlier call, which may show other tables."""
+    for drawing in DRAWINGS:
+        for kind in _KINDS:
+            (folder / f"{drawing.name}.{kind}").unlink(missing_ok=True)
+    if folder.is_dir() and not any(folder.iterdir()):
+        folder.rmdir()
+
+
 def write_figures(tables: Mapping[str, pl.DataFrame | None], folder: Path) -> FiguresWritten:
     """Draw each of the paper's tables that there is; a figure that there is none of is removed.
 

@@ -11,7 +11,7 @@ import polars as pl
 from sftlens.errors import UserError
 from sftlens.outputs import new_file
 from sftlens.report.cite import write_citations
-from sftlens.report.figures import FIGURES, REMEDY, can_draw, write_figures
+from sftlens.report.figures import FIGURES, REMEDY, can_draw, remove_figures, write_figures
 from sftlens.report.inference._evidence import NotMeasuredError
 from sftlens.report.paper._contents import CONTENTS, Spec
 from sftlens.report.paper._latex import latex_table
@@ -120,6 +120,7 @@ def write_paper_tables(run: Path) -> PaperTables:
 
 def _figures(tables: dict[str, pl.DataFrame | None], folder: Path) -> tuple[list[Path], list[str]]:
     if not can_draw():
+        remove_figures(folder)
         return [], [REMEDY]
     return write_figures(tables, folder).files, []
 
