@@ -244,7 +244,7 @@ def _told(
     _link_models(plan, store, folder / TUNED)
     notes, report = list(collected.notes), None
     try:
-        write_paper_tables(folder)
+        notes += write_paper_tables(folder).notes
         report = str(write_report(folder))
     except UserError as error:
         notes.append(f"no report: {error}")
