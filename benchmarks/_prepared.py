@@ -39,7 +39,8 @@ def prepared(
     if not path.is_file():
         with new_file(path) as partial:
             divided(read_facts(world).facts, seed).write_parquet(partial)
-    run_probe(str(base), str(path), out / "mastery", PROBE)
+    if not (out / "mastery" / "manifest.json").is_file():
+        run_probe(str(base), str(path), out / "mastery", PROBE)
     return base, path, out / "mastery"
 
 

@@ -2,7 +2,8 @@
 
 usage: python benchmarks/advise.py --out DIR [--seed 101 --seed 102 …] [--budget 40] [--json FILE]
 
-For each seed a world is made, the preset `tiny` is pre-trained on it and probed. `sftlens advise
+For each seed a world is made, the preset `tiny` is pre-trained on it and probed, unless
+`DIR/world-SEED` holds `world`, `base`, `facts.parquet` and `mastery` already. `sftlens advise
 --pilot` sees training and validation facts alone. Its advice and the paper's recipe, 240 facts of
 level 2 or all where there are fewer, are then each followed with five seeds that no pilot run had,
 and asked the test facts. Every stage is kept in DIR, and the same call goes on from there. Prints
