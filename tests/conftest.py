@@ -9,6 +9,7 @@ os.environ["OMP_NUM_THREADS"] = "1"
 os.environ["CUDA_VISIBLE_DEVICES"] = ""
 os.environ["HF_HUB_OFFLINE"] = "1"
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -35,6 +36,16 @@ settings.load_profile("seeded")
 def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
     """No test reads or leaves anything in the user's cache."""
     os.environ["XDG_CACHE_HOME"] = str(tmp_path_factory.mktemp("cache"))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _no_figures() -> Iterator[None]:
+    """Figures for papers take seconds a study: tests of them ask for them."""
+    from sftlens.report.paper import _write
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(_write, "can_draw", lambda: False)
+        yield
 
 
 @pytest.fixture(scope="session")

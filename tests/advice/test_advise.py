@@ -20,7 +20,7 @@ from sftlens.advice import (
     run_advise,
 )
 from sftlens.errors import UserError
-from sftlens.facts import Fact, facts_from_table, facts_table
+from sftlens.facts import Fact, facts_from_table, facts_table, read_facts
 from sftlens.mastery import Mastery
 from sftlens.tuning import TuneSettings, choose_training_facts, run_tune
 
@@ -38,6 +38,10 @@ def told(result: AdviceResult) -> dict[str, object]:
     """What does not name the folder."""
     content = result._asdict() | {"out": None}
     return content | {"advice": result.advice | {"command": None}}
+
+
+def advise(base: Path, planned: Path, mastery_folder: Path, out: Path) -> AdviceResult:
+    return run_advise(str(base), str(planned), out, mastery=mastery_folder, settings=SETTINGS)
 
 
 def test_the_folder(advised: AdviceResult) -> None:
@@ -68,8 +72,9 @@ def test_the_budget_is_kept(advised: AdviceResult) -> None:
 
 
 def test_what_is_asked_and_what_is_trained_on(
-    advised: AdviceResult, facts: list[Fact], mastery: Mastery
+    advised: AdviceResult, planned: Path, mastery: Mastery
 ) -> None:
+    facts = read_facts(planned).facts
     asked = set(read(advised.out, "answers")["fact_id"])
     assert asked == {fact.fact_id for fact in facts if fact.split == "validation"}
     trained = facts_from_table(read(advised.out, "facts"))
@@ -102,38 +107,31 @@ def test_what_is_told_is_what_the_models_answered(advised: AdviceResult) -> None
 
 
 def test_the_same_again(
-    advised: AdviceResult, base: Path, world: Path, mastery_folder: Path, tmp_path: Path
+    advised: AdviceResult, base: Path, planned: Path, mastery_folder: Path, tmp_path: Path
 ) -> None:
-    again = run_advise(
-        str(base), str(world), tmp_path / "again", mastery=mastery_folder, settings=SETTINGS
-    )
+    job = (base, planned, mastery_folder, tmp_path / "again")
+    again = advise(*job)
     assert told(again) == told(advised)
     for name in ("facts", "candidates", "pilots", "answers"):
         assert read(again.out, name).equals(read(advised.out, name))
     before = {path: path.stat().st_mtime_ns for path in Path(again.out).iterdir()}
-    assert again == run_advise(
-        str(base), str(world), tmp_path / "again", mastery=mastery_folder, settings=SETTINGS
-    )
+    assert again == advise(*job)
     assert {path: path.stat().st_mtime_ns for path in Path(again.out).iterdir()} == before
 
 
-def advise(base: Path, world: Path, mastery_folder: Path, out: Path) -> AdviceResult:
-    return run_advise(str(base), str(world), out, mastery=mastery_folder, settings=SETTINGS)
-
-
 def test_killed_it_goes_on(
-    advised: AdviceResult, base: Path, world: Path, mastery_folder: Path, tmp_path: Path
+    advised: AdviceResult, base: Path, planned: Path, mastery_folder: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "killed"
-    job = (base, world, mastery_folder, out)
+    job = (base, planned, mastery_folder, out)
     # Facts, base, and two whole runs; the third is trained and not asked yet.
     assert kill_at("os.rename", "job.json", 8, advise, *job) == -9
     assert not out.exists()
     [work] = tmp_path.glob(".killed.advise-*")
-    made = {path: path.stat().st_mtime_ns for path in work.glob("jobs/*/*/job.json")}
-    assert len(made) == 7
-    # None of these is made again.
-    assert kill_at("os.rename", "advice.parquet", 1, advise, *job) == 0
+    assert len([*work.glob("jobs/*/*/job.json")]) == 7
+    # Of two jobs for each of seven runs and two more, none of these is made again.
+    num_left = 2 * SETTINGS.budget + 2 - 7
+    assert kill_at("os.rename", "job.json", num_left + 1, advise, *job) == 0
     assert told(advise(*job)) == told(advised)
     assert read(out, "answers").equals(read(advised.out, "answers"))
     assert list(tmp_path.iterdir()) == [out]

@@ -259,5 +259,9 @@ def test_demo_and_report(sftlens: Call, demo_run: Path, monkeypatch: pytest.Monk
     assert found["num_facts"] == sum(found["levels"]) == 142
     assert (found["num_runs"], found["num_restorations"]) == (2, 6)
     page = (demo_run / "index.html").read_text()
-    assert sftlens("report", demo_run, "--json").json == {"out": str(demo_run / "index.html")}
+    again = sftlens("report", demo_run, "--json").json
+    assert again["out"] == str(demo_run / "index.html")
+    assert again["paper"] == str(demo_run / "paper")
+    assert set(again["missing"]) == {"other_tasks"}
+    assert "accuracy_by_size" in again["tables"]
     assert (demo_run / "index.html").read_text() == page

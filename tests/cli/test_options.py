@@ -41,7 +41,7 @@ OPTIONS = {
         "BASE TUNED FACTS --out --mastery --keep --budget --method --max-task-loss "
         "--max-new-tokens --matching --seed --json"
     ),
-    "report": "RUN --json",
+    "report": "RUN... --out --json",
     "restore": (
         "BASE TUNED --share --out --method --order --region --layers --seed --dry-run --json"
     ),

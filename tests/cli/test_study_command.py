@@ -111,7 +111,7 @@ def test_a_study_runs_fails_and_goes_on(
     assert done == []
     # All facts of the level are more than eight: the report still tells of the restored run.
     assert Answers(load_tables(out)).largest(0).size == 8
-    assert sftlens("report", out, "--json").json == {"out": str(out / "index.html")}
+    assert sftlens("report", out, "--json").json["out"] == str(out / "index.html")
 
 
 def test_a_plan_of_a_model_that_is_here(sftlens: Call, study_file: Path, tmp_path: Path) -> None:

@@ -28,7 +28,7 @@ TABLES = [
 def test_what_the_folder_holds(demo_run: Path) -> None:
     assert sorted(path.name for path in demo_run.iterdir()) == sorted(
         [f"{name}.parquet" for name in TABLES]
-        + ["base", "index.html", "manifest.json", "tuned", "world"]
+        + ["base", "index.html", "manifest.json", "paper", "tuned", "world"]
     )
     assert list(demo_run.parent.iterdir()) == [demo_run]
     assert [path.name for path in (demo_run / "tuned").iterdir()] == ["level0"]

@@ -102,8 +102,9 @@ def papers_statements(chosen: Candidate | None, graded: Sequence[Graded]) -> lis
         ),
         Statement(
             f"Do not train on more than {PAPERS_SIZE} facts.",
-            f"240 was best at every level; 1,920 of level 0 cost {points(-_paper.FALL)} points, "
-            f"and at 1,920 the level made {points(_paper.SPREAD)} points of difference; {_PAPERS}.",
+            f"240 was best at every level; 1,920 of level 0 gave {100 * _paper.FALL:.1f} points "
+            f"less, and at 1,920 the level made {100 * _paper.SPREAD:.1f} points of difference; "
+            f"{_PAPERS}.",
         ),
     ]
     if chosen.size < PAPERS_SIZE:

@@ -29,10 +29,7 @@ def page(result: Mapping[str, Any]) -> str:
             [_level(one, advice) for one in result["levels"]],
         )
     )
-    if advice["train_on"] is None:
-        parts.append("## What to expect\n\nNothing is advised to be trained on.\n")
-    else:
-        parts.append(_expected(advice))
+    parts.append(_expected(advice))
     measured = [row for row in result["candidates"] if row["knowledge"] is not None]
     if measured:
         parts.append(
@@ -60,6 +57,8 @@ def _expected(advice: Mapping[str, Any]) -> str:
         for name, one in advice["expect"].items()
         if one is not None
     ]
+    if not rows:
+        return "## What to expect\n\nNothing was measured.\n"
     return "## What to expect\n\n" + _table(["", "accuracy", "95 % interval", "rests on"], rows)
 
 

@@ -33,10 +33,13 @@ class Pools(NamedTuple):
 
     def graded(self, levels: Mapping[str, int]) -> Pools:
         """The same without facts that have no level."""
-        kept = [[f for f in part if f.fact_id in levels] for part in self[:2]]
-        lacking = len(self.facts) - sum(map(len, kept))
+        training, validation = (
+            [fact for fact in part if fact.fact_id in levels]
+            for part in (self.training, self.validation)
+        )
+        lacking = len(self.facts) - len(training) - len(validation)
         notes = [f"{lacking} facts have no level and were left out."] if lacking else []
-        return Pools(*kept, [*self.notes, *notes])
+        return Pools(training, validation, [*self.notes, *notes])
 
 
 def pools(facts: Sequence[Fact], *, seed: int, source: str, pilot: bool) -> Pools:

@@ -126,9 +126,10 @@ def run_advise(
     if settings.pilot:
         require_enough(found, source)
     probe = ProbeSettings()
+    pool_hash = facts_hash(found.facts)
     config = {
         "base": identity,
-        "facts": facts_hash(found.facts),
+        "facts": pool_hash,
         "mastery": probe.model_dump(mode="json") if probed is None else probed.key,
         "settings": settings.model_dump(mode="json"),
     }
@@ -152,7 +153,7 @@ def run_advise(
                     folder.resolve(),
                     {part: own for part, own in identity.items() if part != "name"},
                     pool,
-                    config["facts"],
+                    pool_hash,
                     probed.folder.resolve(),
                     probed.key,
                 )
@@ -202,15 +203,13 @@ def _with_pilot(
 
     search(pilots, candidates, lambda one: measure.all.mean(pilots.answers(one)), contenders)
     final, measured = choice(), answers()
-    table = candidates_table(
-        measured, pilots.base_answers(), measure, chosen=final.chosen, recipe=papers
-    )
+    chosen = final.chosen if final.is_worth_it else None
+    table = candidates_table(measured, pilots.base_answers(), measure, chosen=chosen, recipe=papers)
     table.write_parquet(work / CANDIDATES)
     pilots_table(pilots, measure).write_parquet(work / PILOTS)
     answers_table(pilots).write_parquet(work / ANSWERS)
     rows = {row["candidate"]: row for row in table.to_dicts()}
-    chosen = final.chosen if final.is_worth_it else None
-    row = rows[str(final.chosen)]
+    [expected] = [row for row in rows.values() if row["chosen"]]
     return _result(
         told,
         found,
@@ -228,7 +227,7 @@ def _with_pilot(
         ),
         drop=dropped(chosen, graded, rivals(final.chosen, measured, measure), basis="pilot"),
         expect={
-            name: _expected(row, column, "validation facts, on which the choice was made too")
+            name: _expected(expected, column, "validation facts, on which the choice was made too")
             for name, column in (
                 ("in all", "knowledge"),
                 ("in-domain", "knowledge_in"),

@@ -37,7 +37,7 @@ class AdviseSettings(BaseModel):
     @field_validator("tune")
     @classmethod
     def _without_seed(cls, tune: TuneSettings) -> TuneSettings:
-        if "seed" in tune.model_fields_set:
+        if tune.seed:
             raise ValueError("seed has no effect, each run has its own; set seed instead")
         return tune
 

@@ -65,19 +65,20 @@ def candidates_table(
     base: Answers,
     measure: Measure,
     *,
-    chosen: Candidate,
+    chosen: Candidate | None,
     recipe: Candidate | None,
 ) -> pl.DataFrame:
-    """What was measured of each candidate."""
+    """What was measured of each candidate; None is chosen where the base is left as it is."""
     candidates: list[Candidate | None] = [None, *sorted(answers, key=lambda one: (one.size, one))]
     every = [base if one is None else answers[one] for one in candidates]
+    against = base if chosen is None else answers[chosen]
     columns: dict[str, list[Estimate] | None] = {
         "knowledge": measure.estimate(every),
         "knowledge_in": measure.estimate(every, measure.inside),
         "knowledge_out": measure.outside and measure.estimate(every, measure.outside),
         "known": measure.known and measure.estimate(every, measure.known),
         "over_base": measure.differences([(own, base) for own in every]),
-        "over_chosen": measure.differences([(own, answers[chosen]) for own in every]),
+        "over_chosen": measure.differences([(own, against) for own in every]),
     }
     rows = []
     for place, one in enumerate(candidates):
@@ -134,7 +135,7 @@ def answers_table(pilots: Pilots) -> pl.DataFrame:
 
 def _labelled(table: pl.DataFrame, candidate: str, seed: int | None) -> pl.DataFrame:
     labels = [pl.lit(candidate).alias("candidate"), pl.lit(seed, dtype=pl.Int64()).alias("seed")]
-    return table.select(*labels, *SCORES_SCHEMA.names()).cast(dict(ANSWERS_SCHEMA))
+    return table.select(*labels, *SCORES_SCHEMA.names()).cast(ANSWERS_SCHEMA)
 
 
 def what(one: Candidate | None) -> dict[str, Any]:

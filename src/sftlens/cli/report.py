@@ -41,9 +41,36 @@ def report(
 
 def _write_one(run: Path, as_json: bool) -> None:
     from sftlens.report import write_report
+    from sftlens.report.paper import PAPER, write_paper_tables
 
     path = write_report(run)
-    emit({"out": str(path)}, as_json, lambda: print_line(f"the report is at {path}"))
+    paper = write_paper_tables(run)
+    content = {
+        "out": str(path),
+        "paper": str(run / PAPER),
+        "tables": sorted({file.stem for file in paper.files}),
+        "figures": sorted({file.stem for file in paper.figures}),
+        "missing": paper.missing,
+        "notes": paper.notes,
+    }
+    emit(content, as_json, lambda: _show_one(content))
+
+
+def _show_one(content: dict[str, Any]) -> None:
+    print_table(
+        f"the paper's tables in {content['paper']}",
+        ["table", "figure", "lacks"],
+        [
+            *(
+                [name, "yes" if name in content["figures"] else None, None]
+                for name in content["tables"]
+            ),
+            *([name, None, reason] for name, reason in content["missing"].items()),
+        ],
+    )
+    for note in content["notes"]:
+        print_line(note)
+    print_line(f"the report is at {content['out']}")
 
 
 def _show(result: ComparisonResult) -> None:

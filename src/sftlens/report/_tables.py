@@ -157,8 +157,8 @@ def _read(run: Path, name: str) -> pl.DataFrame | None:
         if name in _OPTIONAL:
             return None
         raise UserError(f"{run}: holds no table {path.name}; run the study to its end first")
-    frame = read_table(path, remedy="run the study again")
     types = {column.removesuffix("?"): kind for column, kind in _SCHEMAS[name].items()}
+    frame = read_table(path, remedy="run the study again", only=types)
     if missing := [column for column in types if column not in frame.columns]:
         raise UserError(
             f"{path}: lacks column {missing[0]!r}; give a run folder of this version of sftlens"

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import shutil
+import sys
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from sftlens.manifest import content_key, finished_result, read_manifest
 from sftlens.outputs import new_folder, require_free, work_folder
 from sftlens.report import write_report
+from sftlens.report.paper import write_paper_tables
 from sftlens.study._file import StudyFile, load_study
 from sftlens.study._plan import Plan
 from sftlens.study._store import MODEL, Store
@@ -56,7 +58,8 @@ def run_demo(out: Path, study: StudyFile) -> DemoResult:
 
     Args:
         out: the run folder: tables, world, base model, the models tuned with the most facts and
-            the first seed, manifest, and ``index.html``.
+            the first seed, manifest, ``index.html``, and in ``paper`` the paper's tables and
+            figures.
         study: see :func:`demo_settings`.
 
     Raises:
@@ -73,6 +76,8 @@ def run_demo(out: Path, study: StudyFile) -> DemoResult:
         _keep(store.path(plan.jobs["world"]) / WORLD, work / "world")
         _keep(store.path(plan.jobs["base"]) / MODEL, work / "base")
         _keep_some_models(plan, store, work / "tuned")
+        for note in write_paper_tables(work).notes:
+            sys.stderr.write(f"{note}\n")
         write_report(work)
     shutil.rmtree(out / JOBS)
     return _result(out, read_manifest(out, "study")["result"])

@@ -25,6 +25,7 @@ from sftlens.study._ray import RayRunner
 from sftlens.study._runner import InlineRunner, Outcome, ProcessRunner, run_jobs
 from sftlens.study._store import MODEL, Store
 from sftlens.study._tasks import known_by_content
+from sftlens.study._told import PAGE, already_told, plan_key, written_tables
 
 JOBS = "jobs"
 TUNED = "tuned"
@@ -67,7 +68,7 @@ def run_study(
     The run folder holds ``jobs`` (the results of the jobs, each whole or not there), the tables,
     the manifest, the report, in ``paper`` the paper's tables, and in ``tuned`` links to the models
     that stay. Killed at any moment, the same call goes on; a study whose settings changed does
-    again only what depends on them.
+    again only what depends on them, and a finished one nothing.
 
     Args:
         study: what to vary and measure.
@@ -99,6 +100,9 @@ def run_study(
     try:
         with FileLock(store.folder / _LOCK, timeout=0):
             plan = make_plan(study, sources)
+            if told := already_told(plan, store, folder, study_config(study)):
+                done, page = len(plan.jobs), str(folder / PAGE)
+                return StudyResult(done, done, 0, 0, {}, told["notes"], page, str(folder))
             _require_tasks(plan, store, sources)
             if cluster is None and num_workers is None:
                 num_workers = _workers_here(study, sources)
@@ -210,6 +214,8 @@ def write_study(
         "threads": _threads(study, plan, store),
         "num_failed": 0 if outcome is None else len(outcome.failed),
         "notes": collected.notes,
+        "plan": plan_key(plan),
+        "tables": written_tables(folder),
     }
     write_manifest(folder, stage="study", config=study_config(study), result=result)
     return collected
@@ -238,7 +244,7 @@ def _told(
     _link_models(plan, store, folder / TUNED)
     notes, report = list(collected.notes), None
     try:
-        write_paper_tables(folder)
+        notes += write_paper_tables(folder).notes
         report = str(write_report(folder))
     except UserError as error:
         notes.append(f"no report: {error}")

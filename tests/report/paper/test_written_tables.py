@@ -15,6 +15,7 @@ from polars.testing import assert_frame_equal
 from small_study import small_study
 from studies import Study as Invented
 
+from sftlens.report.figures import REMEDY
 from sftlens.report.inference import paper_claims, read_study
 from sftlens.report.paper import Study, paper_tables, write_paper_tables
 from sftlens.report.paper._contents import CONTENTS
@@ -43,7 +44,13 @@ def test_the_exact_contents_of_the_folder(tmp_path: Path) -> None:
     there = [name for name in NAMES if name != "claims"]
     names = [f"{name}.{kind}" for name in there for kind in ("parquet", "csv", "tex")]
     assert [path.name for path in result.files] == names
-    assert sorted(p.name for p in (tmp_path / "paper").iterdir()) == sorted([*names, "index.json"])
+    assert sorted(p.name for p in (tmp_path / "paper").iterdir()) == sorted(
+        [*names, "index.json", "cite"]
+    )
+    assert [path.name for path in result.citations] == [
+        f"sftlens.{suffix}" for suffix in ("bib", "ris", "enw")
+    ]
+    assert (result.figures, result.notes) == ([], [REMEDY])  # as without matplotlib
     assert result.missing == {"claims": "the study has no table claims"}
     found = listing(tmp_path)
     assert list(found) == NAMES

@@ -40,7 +40,7 @@ from sftlens.scoring import NUM_LEVELS
 _VERBS = {
     Sign.POSITIVE: "answers more than run 1",
     Sign.NEGATIVE: "answers less than run 1",
-    Sign.UNCLEAR: "cannot be told apart from it",
+    Sign.UNCLEAR: "cannot be told apart from run 1",
 }
 
 Rows = list[dict[str, Any]]
@@ -133,6 +133,7 @@ def difference_sentences(numbers: pl.DataFrame, sources: Sequence[Source]) -> li
     shown = shown_sizes(numbers, labels, ACCURACY)
     told = []
     for place in range(1, len(sources)):
+        parts = []
         for domain in DOMAIN_NAMES:
             verbs = {}
             for level, one in shown.items():
@@ -141,10 +142,11 @@ def difference_sentences(numbers: pl.DataFrame, sources: Sequence[Source]) -> li
                 if effect is not None:
                     verbs[level] = _VERBS[sign(effect)]
             if verbs:
-                told.append(
-                    f"After training at the largest size that both have, run {place + 1} "
-                    f"{groups(verbs, list(_VERBS.values()))} ({DOMAIN_NAMES[domain]})."
-                )
+                parts.append(f"{DOMAIN_NAMES[domain]} it {groups(verbs, list(_VERBS.values()))}")
+        if parts:
+            told.append(
+                f"Run {place + 1} at the largest size that all runs have: {'; '.join(parts)}."
+            )
     return told
 
 

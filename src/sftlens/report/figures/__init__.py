@@ -8,7 +8,8 @@ from sftlens.report.figures._write import (
     REMEDY,
     FiguresWritten,
     can_draw,
+    remove_figures,
     write_figures,
 )
 
-__all__ = ["FIGURES", "REMEDY", "FiguresWritten", "can_draw", "write_figures"]
+__all__ = ["FIGURES", "REMEDY", "FiguresWritten", "can_draw", "remove_figures", "write_figures"]

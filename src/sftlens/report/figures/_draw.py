@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import polars as pl
@@ -16,6 +16,7 @@ from sftlens.report.figures._look import (
     LOST,
     TEXT,
     method_inks,
+    ordered_inks,
     shown,
 )
 from sftlens.report.figures._parts import (
@@ -32,6 +33,7 @@ from sftlens.report.figures._parts import (
 
 _TUNED, _MEAN = "tuned", "mean"
 _NUM_LEVELS = len(LEVELS)
+_CONTROLLED = ("relative", "random", "interpolation")
 
 
 class Drawing(NamedTuple):
@@ -152,7 +154,7 @@ def _concentration(table: pl.DataFrame) -> Any:
     at = places(found["top"])
     figure, axes = panels(COLUMN, 2.5)
     (ax,) = axes.flat
-    for ranking in rankings:
+    for ranking in sorted(rankings, key=lambda name: name == "relative"):
         rows = found.filter(pl.col("ranking") == ranking).sort("top")
         curve(ax, [at[top] for top in rows["top"]], rows, inks[ranking], ranking)
     shares_axis(ax, at, "most changed parameters (%)")
@@ -162,84 +164,97 @@ def _concentration(table: pl.DataFrame) -> Any:
 
 
 def _restoration(table: pl.DataFrame) -> Any:
-    domains = table["domain"].unique(maintain_order=True).to_list()
-    titles = [f"{DOMAIN_TITLES.get(domain, shown(domain))}\naccuracy (%)" for domain in domains]
-    parts = [table.filter(pl.col("domain") == domain) for domain in domains]
-    return _by_share(parts, titles)
+    """The paper's ranking beside its two controls, with intervals."""
+    return _by_share(_domains(table), _CONTROLLED, bars=True)
+
+
+def _restoration_methods(table: pl.DataFrame) -> Any:
+    """Every method; without intervals, which would hide the lines."""
+    others = set(table["method"]) - {_TUNED, *_CONTROLLED}
+    return _by_share(_domains(table), None, bars=False) if others else None
 
 
 def _training_set(table: pl.DataFrame) -> Any:
-    return _by_share([table], ["accuracy on the\ntraining facts (%)"])
+    return _by_share({"accuracy on the\ntraining facts (%)": table}, _CONTROLLED, bars=True)
 
 
-def _by_share(parts: list[pl.DataFrame], titles: list[str]) -> Any:
+def _domains(table: pl.DataFrame) -> dict[str, pl.DataFrame]:
+    return {
+        f"{DOMAIN_TITLES.get(domain, shown(domain))}\naccuracy (%)": table.filter(
+            pl.col("domain") == domain
+        )
+        for domain in table["domain"].unique(maintain_order=True)
+    }
+
+
+def _by_share(parts: Mapping[str, pl.DataFrame], only: Sequence[str] | None, *, bars: bool) -> Any:
     """One row of panels a part, one column a training level at its largest restored size."""
-    largest = pl.col("size") == pl.col("size").max().over("level")
-    parts = [part.filter(largest).drop_nulls("value") for part in parts]
-    levels = sorted({level for part in parts for level in part["level"]})
-    restored = [
-        part.filter(pl.col("method") != _TUNED, pl.col("share").is_not_null()) for part in parts
-    ]
+    of_share = pl.col("method") != _TUNED, pl.col("share").is_not_null()
+    largest = pl.col("size") == pl.col("size").filter(*of_share).max().over("level")
+    kept = {title: part.drop_nulls("value").filter(largest) for title, part in parts.items()}
+    restored = [part.filter(*of_share) for part in kept.values()]
     methods = list(dict.fromkeys(name for part in restored for name in part["method"]))
+    methods = methods if only is None else [name for name in only if name in methods]
     if not methods:
         return None
     inks, at = method_inks(methods), places(share for part in restored for share in part["share"])
+    levels = sorted({level for part in restored for level in part["level"]})
+    rows_below = -(-len(methods) // 5)
     figure, axes = panels(
-        TEXT, 0.85 + 1.35 * len(parts), len(parts), len(levels), sharex=True, sharey="row"
+        TEXT,
+        0.65 + 0.17 * rows_below + 1.3 * len(kept),
+        len(kept),
+        len(levels),
+        sharex=True,
+        sharey="row",
     )
-    for row, (part, shares, title) in enumerate(zip(parts, restored, titles, strict=True)):
-        for column, level in enumerate(levels):
-            ax = axes[row][column]
-            for value in part.filter(pl.col("level") == level, pl.col("method") == _TUNED)["value"]:
+    for row, (title, part) in enumerate(kept.items()):
+        for ax, level in zip(axes[row], levels, strict=True):
+            own = part.filter(pl.col("level") == level)
+            for value in own.filter(pl.col("method") == _TUNED)["value"]:
                 ax.axhline(100 * value, color="black", linewidth=0.6, linestyle=":")
             for place, method in enumerate(methods):
-                rows = shares.filter(pl.col("level") == level, pl.col("method") == method)
-                rows = rows.sort("share")
-                xs = [at[share] + dodge(place, len(methods)) for share in rows["share"]]
-                curve(ax, xs, rows, inks[method], method)
-            ax.set_ylim(bottom=0)
+                rows = own.filter(pl.col("method") == method).drop_nulls("share").sort("share")
+                beside = dodge(place, len(methods)) if bars else 0.0
+                xs = [at[share] + beside for share in rows["share"]]
+                curve(ax, xs, rows, inks[method], method, bars=bars)
             if row == 0:
                 ax.set_title(f"trained on level {level}")
-            if row == len(parts) - 1:
+            if row == len(kept) - 1:
                 shares_axis(ax, at, "share restored (%)")
                 for label in ax.get_xticklabels():
                     label.set_rotation(90 if len(at) > 5 else 0)
         axes[row][0].set_ylabel(title)
+        axes[row][0].set_ylim(bottom=0)
     legend_below(figure, axes[0][0], 5)
     return figure
 
 
 def _restored_by_layer(table: pl.DataFrame) -> Any:
-    known = table.drop_nulls("layer")
+    """How many of a layer's entries are restored against random choice, which gives 1."""
+    known = table.drop_nulls("layer").filter(pl.col("parameters") > 0)
     if known.is_empty():
         return None
-    mean = known.group_by("share", "layer").agg(pl.col("value", "parameters").mean())
+    mean = known.group_by("share", "layer").agg(
+        (pl.col("value") / pl.col("parameters")).mean().alias("times")
+    )
     shares = places(mean["share"])
-    figure, axes = panels(COLUMN, 2.4)
+    figure, axes = panels(COLUMN, 2.5)
     (ax,) = axes.flat
-    expected = mean.group_by("layer").agg(pl.col("parameters").mean()).sort("layer")
-    for place, share in enumerate(shares):
-        ink = LEVELS[place % _NUM_LEVELS]
+    ax.axhline(1, color="black", linewidth=0.6, linestyle=":")
+    for ink, share in zip(ordered_inks(len(shares)), shares, strict=True):
         rows = mean.filter(pl.col("share") == share).sort("layer")
         ax.plot(
             rows["layer"],
-            [100 * value for value in rows["value"]],
+            rows["times"],
             color=ink.colour,
-            marker=ink.marker if place < _NUM_LEVELS else "x",
-            linestyle=ink.dash if place < _NUM_LEVELS else "-",
+            marker=ink.marker,
+            linestyle=ink.dash,
             label=f"{share:g} %",
         )
-    ax.plot(
-        expected["layer"],
-        [100 * value for value in expected["parameters"]],
-        color="#7F7F7F",
-        linewidth=0.8,
-        label="parameters",
-    )
     ax.xaxis.get_major_locator().set_params(integer=True)
     ax.set_xlabel("layer")
-    ax.set_ylabel("restored entries (%)")
-    ax.set_ylim(bottom=0)
+    ax.set_ylabel("restored / random choice")
     legend_below(figure, ax, 4)
     return figure
 
@@ -312,7 +327,7 @@ def _strategies(table: pl.DataFrame) -> Any:
             for row in rows.iter_rows(named=True)
         ]
         points(ax, rows, ys, DOMAINS[domain], DOMAIN_TITLES[domain])
-    ax.set_yticks(range(len(names)), [shown(name) for name in names])
+    ax.set_yticks(range(len(names)), names)
     ax.invert_yaxis()
     ax.set_xlabel("accuracy (%)")
     legend_below(figure, ax, 2)
@@ -320,12 +335,10 @@ def _strategies(table: pl.DataFrame) -> Any:
 
 
 def _strategy(row: Mapping[str, Any]) -> str:
-    told = [row["method"]] if row["method"] else [row["strategy"]]
-    if row["share"] is not None:
-        told.append(f"{row['share']:g} %")
-    if row["level"] is not None:
-        told.append(f"level {row['level']}")
-    return ", ".join(told)
+    name = shown(row["method"] or row["strategy"])
+    share = "" if row["share"] is None else f" {row['share']:g} %"
+    level = "" if row["level"] is None else f", lv. {row['level']}"
+    return f"{name}{share}{level}"
 
 
 def _exchange(table: pl.DataFrame) -> Any:
@@ -397,20 +410,18 @@ def _paler(colour: str) -> tuple[float, ...]:
     return tuple(1 - 0.35 * (1 - part) for part in to_rgb(colour))
 
 
-DRAWINGS = tuple(
-    Drawing(draw.__name__.removeprefix("_"), draw.__name__.removeprefix("_"), draw)
-    for draw in (
-        _level_sizes,
-        _accuracy_by_size,
-        _accuracy_by_level,
-        _well_known_and_kl,
-        _concentration,
-        _restoration,
-        _training_set,
-        _strategies,
-        _restored_by_layer,
-        _restored_by_module,
-        _layer_groups,
-        _exchange,
-    )
+DRAWINGS = (
+    Drawing("level_sizes", "level_sizes", _level_sizes),
+    Drawing("accuracy_by_size", "accuracy_by_size", _accuracy_by_size),
+    Drawing("accuracy_by_level", "accuracy_by_level", _accuracy_by_level),
+    Drawing("well_known_and_kl", "well_known_and_kl", _well_known_and_kl),
+    Drawing("concentration", "concentration", _concentration),
+    Drawing("restoration", "restoration", _restoration),
+    Drawing("restoration_methods", "restoration", _restoration_methods),
+    Drawing("training_set", "training_set", _training_set),
+    Drawing("strategies", "strategies", _strategies),
+    Drawing("restored_by_layer", "restored_by_layer", _restored_by_layer),
+    Drawing("restored_by_module", "restored_by_module", _restored_by_module),
+    Drawing("layer_groups", "layer_groups", _layer_groups),
+    Drawing("exchange", "exchange", _exchange),
 )

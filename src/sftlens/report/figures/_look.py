@@ -12,8 +12,6 @@ COLUMN, TEXT = 3.3, 6.8  # inches: one column of two, and both
 _POINTS = 7.5  # of the letters
 _MAX_NAME = 28  # characters of a name from the data
 
-Dash = str | tuple[float, tuple[float, ...]]
-
 
 class Ink(NamedTuple):
     """How one kind of thing is drawn."""
@@ -104,6 +102,23 @@ def method_inks(methods: list[str]) -> dict[str, Ink]:
     others = [name for name in methods if name not in _METHODS]
     inks = {name: spare[place % len(spare)] for place, name in enumerate(others)}
     return {name: _METHODS.get(name) or inks[name] for name in methods}
+
+
+def ordered_inks(number: int) -> list[Ink]:
+    """Inks of an ordered row, from dark to light (cividis)."""
+    from matplotlib import colormaps
+    from matplotlib.colors import to_hex
+
+    colours = colormaps["cividis"]
+    markers, dashes = "osD^vPX", ("-", (0, (5, 1.5)), (0, (3, 1, 1, 1)), (0, (1, 1)))
+    return [
+        Ink(
+            to_hex(colours(0.9 * place / max(1, number - 1))),
+            markers[place % len(markers)],
+            dashes[place % len(dashes)],
+        )
+        for place in range(number)
+    ]
 
 
 def shown(name: object) -> str:

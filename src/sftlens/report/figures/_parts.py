@@ -9,7 +9,7 @@ import polars as pl
 
 from sftlens.report.figures._look import SEQUENCE, Ink, shown
 
-_SHARE_ROOM = 0.09  # between methods at one share
+_SHARE_ROOM = 0.14  # between methods at one share
 
 
 def panels(width: float, height: float, rows: int = 1, columns: int = 1, **share: Any) -> Any:
@@ -21,14 +21,21 @@ def panels(width: float, height: float, rows: int = 1, columns: int = 1, **share
 
 
 def curve(
-    axes: Any, xs: Sequence[float], rows: pl.DataFrame, ink: Ink, name: str, **how: Any
+    axes: Any,
+    xs: Sequence[float],
+    rows: pl.DataFrame,
+    ink: Ink,
+    name: str,
+    *,
+    scale: float = 100.0,
+    bars: bool = True,
 ) -> None:
-    """A line through values with upright intervals; fractions as percent unless ``scale`` is 1."""
-    scale = how.pop("scale", 100.0)
+    """A line through values with upright intervals; a null is hollow, to show what lies on it."""
+    hollow = {"markersize": 6.5, "markerfacecolor": "none"} if name == "null" else {}
     axes.errorbar(
         xs,
         [scale * value for value in rows["value"]],
-        yerr=_errors(rows, scale),
+        yerr=_errors(rows, scale, "value", ("low", "high")) if bars and len(rows) else None,
         color=ink.colour,
         marker=ink.marker,
         linestyle=ink.dash,
@@ -36,20 +43,26 @@ def curve(
         capsize=1.5,
         capthick=0.7,
         label=shown(name),
-        **how,
+        zorder=2.4 if name == "relative" else 2.2,
+        **hollow,
     )
 
 
 def points(
-    axes: Any, rows: pl.DataFrame, ys: Sequence[float], ink: Ink, name: str, **what: Any
+    axes: Any,
+    rows: pl.DataFrame,
+    ys: Sequence[float],
+    ink: Ink,
+    name: str,
+    *,
+    column: str = "value",
+    ends: tuple[str, str] = ("low", "high"),
 ) -> None:
-    """Points with lying intervals, one a row."""
-    column = what.pop("column", "value")
-    low, high = what.pop("ends", ("low", "high"))
+    """Points with lying intervals, one a row; fractions as percent."""
     axes.errorbar(
         [100 * value for value in rows[column]],
         ys,
-        xerr=_errors(rows, 100.0, column, (low, high)),
+        xerr=_errors(rows, 100.0, column, ends) if len(rows) else None,
         color=ink.colour,
         marker=ink.marker,
         linestyle="none",
@@ -61,7 +74,7 @@ def points(
 
 
 def _errors(
-    rows: pl.DataFrame, scale: float, column: str = "value", ends: tuple[str, str] = ("low", "high")
+    rows: pl.DataFrame, scale: float, column: str, ends: tuple[str, str]
 ) -> list[list[float]]:
     low, high = ends
     below, above = [], []

@@ -42,6 +42,15 @@ def can_draw() -> bool:
     return find_spec("matplotlib") is not None
 
 
+def remove_figures(folder: Path) -> None:
+    """Remove the figures of an earlier call, which may show other tables."""
+    for drawing in DRAWINGS:
+        for kind in _KINDS:
+            (folder / f"{drawing.name}.{kind}").unlink(missing_ok=True)
+    if folder.is_dir() and not any(folder.iterdir()):
+        folder.rmdir()
+
+
 def write_figures(tables: Mapping[str, pl.DataFrame | None], folder: Path) -> FiguresWritten:
     """Draw each of the paper's tables that there is; a figure that there is none of is removed.
 
@@ -60,10 +69,14 @@ def write_figures(tables: Mapping[str, pl.DataFrame | None], folder: Path) -> Fi
 
     files: list[Path] = []
     missing: dict[str, str] = {}
-    with mpl.rc_context({**mpl.rcParamsDefault, "backend": mpl.get_backend(), **STYLE}):
+    with mpl.rc_context():
+        mpl.rcdefaults()
+        mpl.rcParams.update(STYLE)
         for drawing in DRAWINGS:
             paths = [folder / f"{drawing.name}.{kind}" for kind in _KINDS]
             table = tables.get(drawing.table)
+            if table is not None and "value" in table.columns:
+                table = table.drop_nulls("value")
             figure = None if table is None or table.is_empty() else drawing.draw(table)
             if figure is None:
                 for path in paths:

@@ -10,6 +10,8 @@ import polars as pl
 
 from sftlens.errors import UserError
 from sftlens.outputs import new_file
+from sftlens.report.cite import write_citations
+from sftlens.report.figures import FIGURES, REMEDY, can_draw, remove_figures, write_figures
 from sftlens.report.inference._evidence import NotMeasuredError
 from sftlens.report.paper._contents import CONTENTS, Spec
 from sftlens.report.paper._latex import latex_table
@@ -17,6 +19,7 @@ from sftlens.report.paper._study import Study
 
 PAPER = "paper"
 _LISTING = "index.json"
+_CITATIONS = "cite"
 _KINDS = ("parquet", "csv", "tex")
 
 
@@ -44,11 +47,17 @@ class PaperTables(NamedTuple):
     Attributes:
         files: the tables, each as Parquet, CSV and LaTeX.
         missing: why a table is not there, by its name.
-        listing: names both, as JSON.
+        figures: of the tables, each as SVG and PDF; none without matplotlib.
+        citations: how to cite the paper and this software.
+        notes: what could not be made, and the remedy.
+        listing: names them all, as JSON.
     """
 
     files: list[Path]
     missing: dict[str, str]
+    figures: list[Path]
+    citations: list[Path]
+    notes: list[str]
     listing: Path
 
 
@@ -59,6 +68,9 @@ def paper_tables(study: Study) -> list[PaperTable]:
 
 def write_paper_tables(run: Path) -> PaperTables:
     """Write ``paper/NAME.parquet``, ``.csv`` and ``.tex`` of what a study measured.
+
+    In ``paper/figures`` stand the figures of these tables, where matplotlib is installed, and in
+    ``paper/cite`` how to cite the paper and this software.
 
     What it did not measure, or what its tables do not tell for a fault of theirs, has no file:
     ``paper/index.json`` says which tables are there and why others are not.
@@ -76,8 +88,10 @@ def write_paper_tables(run: Path) -> PaperTables:
     files: list[Path] = []
     missing: dict[str, str] = {}
     listed: list[dict[str, Any]] = []
+    tables: dict[str, pl.DataFrame | None] = {}
     for spec in CONTENTS:
         made = make_table(spec, study)
+        tables[made.name] = made.table
         entry = {"name": made.name, "paper": made.source, "title": made.title}
         paths = [folder / f"{made.name}.{kind}" for kind in _KINDS]
         if made.table is None:
@@ -91,10 +105,24 @@ def write_paper_tables(run: Path) -> PaperTables:
         names = [path.name for path in paths]
         num_rows = len(made.table)
         listed.append({**entry, "files": names, "num_rows": num_rows, "holes": made.holes})
+    drawn, notes = _figures(tables, folder / FIGURES)
+    citations = write_citations(folder / _CITATIONS)
+    content = {
+        "tables": listed,
+        "figures": [path.relative_to(folder).as_posix() for path in drawn],
+        "citations": [path.relative_to(folder).as_posix() for path in citations],
+        "notes": notes,
+    }
     with new_file(listing) as path:
-        text = json.dumps({"tables": listed}, indent=2, ensure_ascii=False)
-        path.write_text(f"{text}\n", encoding="utf-8")
-    return PaperTables(files, missing, listing)
+        path.write_text(f"{json.dumps(content, indent=2, ensure_ascii=False)}\n", encoding="utf-8")
+    return PaperTables(files, missing, drawn, citations, notes, listing)
+
+
+def _figures(tables: dict[str, pl.DataFrame | None], folder: Path) -> tuple[list[Path], list[str]]:
+    if not can_draw():
+        remove_figures(folder)
+        return [], [REMEDY]
+    return write_figures(tables, folder).files, []
 
 
 def make_table(spec: Spec, study: Study) -> PaperTable:
