@@ -1,7 +1,8 @@
-"""Pages that come from the code: the commands, the Python reference, the changelog."""
+"""Pages that come from the code: commands, Python reference, examples, changelog."""
 
 from __future__ import annotations
 
+import ast
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,8 @@ ROOMS = (
 )
 """The packages of the reference, in the order in which the data flows."""
 
+EXAMPLES = ("what_was_lost", "own_method", "scale_model")
+
 
 def on_files(files: Files, config: MkDocsConfig, **_: Any) -> Files:
     """The files of the site with the generated ones."""
@@ -27,6 +30,7 @@ def on_files(files: Files, config: MkDocsConfig, **_: Any) -> Files:
     pages = {"changelog.md": changelog.read_text(encoding="utf-8")}
     pages.update(command_pages())
     pages.update(python_pages())
+    pages.update(example_pages())
     pages.update(lists_of_tables(Path(config.docs_dir)))
     for path, text in pages.items():
         files.append(File.generated(config, path, content=text))
@@ -59,6 +63,18 @@ def python_pages() -> Iterator[tuple[str, str]]:
     for room in ROOMS:
         yield f"python/{room}.md", f"# `sftlens.{room}`\n\n::: sftlens.{room}\n"
     yield "python/.nav.yml", _nav(ROOMS)
+
+
+def example_pages() -> Iterator[tuple[str, str]]:
+    """One page an example: what it says of itself, and all of its code."""
+    for name in EXAMPLES:
+        code = (ROOT / "examples" / f"{name}.py").read_text(encoding="utf-8")
+        title, _, rest = (ast.get_docstring(ast.parse(code)) or "").partition("\n")
+        body = code.split('"""', 2)[2].strip()
+        told = f"# {title.rstrip('.')}\n\n`examples/{name}.py`\n{rest}\n\n```python\n{body}\n```\n"
+        yield f"how-to/examples/{name}.md", told
+    names = "".join(f"  - {name}.md\n" for name in EXAMPLES)
+    yield "how-to/examples/.nav.yml", f"nav:\n{names}"
 
 
 def lists_of_tables(docs: Path) -> Iterator[tuple[str, str]]:

@@ -39,6 +39,16 @@ def test_every_page_has_its_place(site: Path) -> None:
         assert (site / f"{name}.html").is_file()
     assert "changelog.html" in home
     assert not (site / "_site").exists()
+    for path in (ROOT / "examples").glob("*.py"):
+        page = site / "how-to" / "examples" / f"{path.stem}.html"
+        assert "import" in page.read_text(encoding="utf-8")
+
+
+def test_no_link_leaves_the_site_for_the_repository(site: Path) -> None:
+    for path in site.rglob("*.html"):
+        for target in re.findall(r'href="(?!https?:)([^"#?]+)', path.read_text(encoding="utf-8")):
+            if path.name != "404.html":
+                assert (path.parent / target).exists(), (path.relative_to(site), target)
 
 
 def test_formulas_are_mathml(site: Path) -> None:
