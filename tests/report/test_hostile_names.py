@@ -48,7 +48,6 @@ def path(study_folder: Callable[[Study], Path]) -> Path:
 
 def _found(page: Page, words: str) -> str:
     page.locator("#fact-search").fill(words)
-    page.wait_for_function("document.querySelectorAll('#fact-rows .question').length >= 1")
     return page.locator("#fact-rows .question").first.inner_text()
 
 
