@@ -123,7 +123,7 @@ const restorationExplorer = async () => {
     );
     const norm = one?.norms[at];
     element("tiles").replaceChildren(
-      ...(data.has_base ? [summed("Facts that come back", 1)] : []),
+      ...(data.has_base ? [summed("Come back", 1)] : []),
       summed("Newly right", 2),
       summed("Newly lost", 3),
       tile(
