@@ -4,7 +4,7 @@ BIN := $(VENV)/bin
 DEMO_OUT ?= demo-run
 DEMO_FLAGS ?=
 
-.PHONY: demo test check format clean
+.PHONY: demo test check format docs clean
 
 demo: $(VENV)/installed
 	$(BIN)/sftlens demo --out $(DEMO_OUT) $(DEMO_FLAGS)
@@ -21,6 +21,10 @@ format: $(VENV)/installed-dev
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
+# The site, in site/; a link that leads nowhere is an error.
+docs: $(VENV)/installed-dev
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
 
@@ -35,4 +39,4 @@ $(VENV)/installed-dev: $(VENV)/installed
 	touch $@
 
 clean:
-	rm -rf $(VENV) build dist
+	rm -rf $(VENV) build dist site

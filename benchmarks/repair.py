@@ -24,17 +24,17 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import polars as pl
+from _prepared import prepared
 from numpy.typing import NDArray
 
-from sftlens.facts import Fact, facts_from_table, facts_table, matches, read_facts
-from sftlens.generation import TransformersGenerator, load_model, question_prompt
-from sftlens.mastery import ProbeSettings, read_mastery, run_probe
+from sftlens.facts import Fact, facts_from_table, matches
+from sftlens.generation import TransformersGenerator, load_model
+from sftlens.mastery import read_mastery
 from sftlens.outputs import new_file
 from sftlens.repair import METHODS, RepairSettings, run_repair
 from sftlens.scoring import Estimate, difference, score
 from sftlens.tuning import TuneSettings, run_tune
 from sftlens.weights import Interpolation, Planned, Request, Restoration, Sweep, open_pair, plan
-from sftlens.world import PretrainSettings, WorldSettings, pretrain, write_world
 
 
 class Tuned(NamedTuple):
@@ -50,41 +50,11 @@ class Tuned(NamedTuple):
 
 
 MODELS = (Tuned(0, 120, 11), Tuned(1, 50, 12), Tuned(2, 90, 13), Tuned(3, 70, 14), Tuned(4, 40, 15))
-PROBE = ProbeSettings(num_templates=8, num_samples=5, max_new_tokens=12)
 STRENGTHS = tuple(range(5, 100, 5))
 SHARES = RepairSettings().shares
 ALLOWED = RepairSettings().max_task_loss
 
 Answers = NDArray[np.bool_]
-
-
-def prepared(out: Path, demo: Path | None, seed: int) -> tuple[Path, Path, Path]:
-    """The base, the facts and the folder of their levels."""
-    world, base = (demo or out) / "world", (demo or out) / "base"
-    if not (world / "manifest.json").is_file():
-        write_world(world, WorldSettings(num_facts_in=170, num_facts_out=60, seed=seed))
-    if not (base / "manifest.json").is_file():
-        pretrain(world, base, PretrainSettings(seed=seed), markers=[question_prompt("")])
-    path = out / "facts.parquet"
-    if not path.is_file():
-        with new_file(path) as partial:
-            divided(read_facts(world).facts, seed).write_parquet(partial)
-    run_probe(str(base), str(path), out / "mastery", PROBE)
-    return base, path, out / "mastery"
-
-
-def divided(facts: Sequence[Fact], seed: int) -> pl.DataFrame:
-    """Facts with more of them for validation than a world has.
-
-    A third of the facts to train on, which nobody then trains on, and half of those out of domain.
-    """
-    table = facts_table(facts)
-    drawn = np.random.default_rng(seed).random(len(table))
-    trained = pl.Series(drawn < 1 / 3) & (table["split"] == "train")
-    outside = table["domain"] == "out"
-    half = pl.when(pl.Series(drawn < 1 / 2)).then(pl.lit("validation")).otherwise(pl.lit("test"))
-    split = pl.when(outside).then(half).when(trained).then(pl.lit("validation"))
-    return table.with_columns(split=split.otherwise(pl.col("split")))
 
 
 class Asked(NamedTuple):

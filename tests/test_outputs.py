@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import errno
-import os
+import socket
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -122,18 +123,88 @@ def test_other_errors_stay_what_they_are(tmp_path: Path) -> None:
         raise PermissionError(errno.EACCES, "Permission denied")
 
 
-def test_what_killed_processes_left_is_cleared(tmp_path: Path) -> None:
-    ended = subprocess.Popen([sys.executable, "-c", ""])
-    ended.wait()
-    left = tmp_path / f".out.partial-{ended.pid}"
-    left.mkdir()
-    fill(left)
-    alive = tmp_path / f".out.partial-{os.getppid()}"
-    alive.mkdir()
-    fill(alive)
-    with new_folder(tmp_path / "out") as work:
-        fill(work)
-    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([alive.name, "out"])
+WRITES = """
+import sys
+from pathlib import Path
+from sftlens.outputs import new_file, new_folder
+make, path = {"file": new_file, "folder": new_folder}[sys.argv[1]], Path(sys.argv[2])
+with make(path) as partial:
+    (partial / "half" if partial.is_dir() else partial).write_text("1")
+    print(partial.name, flush=True)
+    sys.stdin.readline()
+"""
+
+
+def writing(kind: str, path: Path) -> subprocess.Popen[str]:
+    """A process that is in the middle of writing an output."""
+    pipe = subprocess.PIPE
+    command = [sys.executable, "-c", WRITES, kind, str(path)]
+    return subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True)
+
+
+def told(process: subprocess.Popen[str]) -> str:
+    """What it calls what it writes."""
+    assert process.stdout is not None
+    return process.stdout.readline().strip()
+
+
+def mark(partial: Path, text: str) -> Path:
+    """Write into an unfinished file or folder."""
+    file = partial / "half" if partial.is_dir() else partial
+    file.write_text(text)
+    return file
+
+
+@pytest.mark.parametrize("kind", ["file", "folder"])
+def test_what_killed_processes_left_is_cleared(tmp_path: Path, kind: str) -> None:
+    make = {"file": new_file, "folder": new_folder}[kind]
+    killed, alive = (writing(kind, tmp_path / "out") for _ in range(2))
+    try:
+        left = {told(killed), told(alive)}
+        assert {path.name for path in tmp_path.iterdir()} == left
+        killed.kill()
+        killed.wait()
+        with make(tmp_path / "out") as partial:
+            mark(partial, "2")
+            others = {path.name for path in tmp_path.iterdir()} - {partial.name}
+            assert len(others) == 1
+            assert others < left
+    finally:
+        alive.kill()
+        alive.wait()
+    assert {path.name for path in tmp_path.iterdir()} == {*others, "out"}
+
+
+@pytest.mark.parametrize("make", [new_file, new_folder])
+def test_hosts_with_the_same_process_numbers_stay_apart(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, make: Callable[[Path], Any]
+) -> None:
+    """Nodes that share a folder: neither takes the other's for its own, or for left behind."""
+    monkeypatch.setattr("sftlens.outputs._is_running", lambda _: False)  # no such process here
+
+    def write_elsewhere(first: Path) -> None:
+        file = mark(first, "1")
+        monkeypatch.setattr(socket, "gethostname", lambda: "another")
+        with make(tmp_path / "out") as second:
+            assert second != first
+            mark(second, "2")
+        assert file.read_text() == "1"
+        raise RuntimeError
+
+    with pytest.raises(RuntimeError), make(tmp_path / "out") as first:
+        write_elsewhere(first)
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def test_one_process_writes_two_at_a_time(tmp_path: Path) -> None:
+    with new_file(tmp_path / "out") as first:
+        first.write_text("1")
+        with new_file(tmp_path / "out") as second:
+            second.write_text("2")
+        assert (tmp_path / "out").read_text() == "2"
+        assert first.read_text() == "1"
+    assert (tmp_path / "out").read_text() == "1"
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
 
 def test_names_with_signs_of_patterns(tmp_path: Path) -> None:

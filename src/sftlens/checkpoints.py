@@ -33,9 +33,6 @@ TOKENIZER_FILES = (
     "*.model",
 )
 
-MERGE = "PeftModel.from_pretrained(base, adapter).merge_and_unload().save_pretrained(folder)"
-"""How a person merges an adapter into its base: ``base`` is a loaded model."""
-
 _MAX_HASHED_AT_ONCE = 8
 _PICKLED = ("*.bin", "*.pt", "*.pth", "*.ckpt")
 _HUB_ID = re.compile(r"(?!.*(?:--|\.\.))[\w.-]+(?:/[\w.-]+)?", re.ASCII)
@@ -224,8 +221,9 @@ def _snapshot(name: str, revision: str | None, cached: bool) -> str:
 def _require_model(folder: Path, called: str) -> None:
     if is_adapter(folder):
         raise UserError(
-            f"{called}: is a PEFT adapter, which only `sftlens diff`, `sftlens restore` "
-            f"and `sftlens repair` take, as TUNED; merge it into its base first with peft: {MERGE}"
+            f"{called}: is a PEFT adapter, which `sftlens divergence`, `diff`, `restore` "
+            "and `repair` alone take, as TUNED; merge it into its base first: `sftlens restore "
+            f"BASE {called} --share 0 --out FOLDER`"
         )
     if not (folder / CONFIG).is_file():
         raise UserError(f"{called}: is no model folder, since it holds no {CONFIG}")

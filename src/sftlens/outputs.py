@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import errno
 import glob
+import hashlib
 import os
 import shutil
+import socket
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -101,13 +104,24 @@ def new_file(path: Path) -> Iterator[Path]:
 
 
 def _partial(path: Path) -> Path:
-    """Where this process writes what becomes ``path``; what killed processes left there goes."""
-    prefix = f".{path.name}.partial-"
+    """Where this call writes what becomes ``path``; what killed processes of this host left there
+    goes. Those of other hosts may be alive, which cannot be seen from here.
+    """
+    prefix = f".{path.name}.partial-{_host()}-"
     for left in path.parent.glob(f"{glob.escape(prefix)}*"):
-        process = left.name.removeprefix(prefix)
+        process = left.name.removeprefix(prefix).partition("-")[0]
         if process.isdigit() and not _is_running(int(process)):
             shutil.rmtree(left) if left.is_dir() else left.unlink()
-    return path.with_name(f"{prefix}{os.getpid()}")
+    return path.with_name(f"{prefix}{os.getpid()}-{uuid.uuid4().hex[:8]}")
+
+
+def _host() -> str:
+    """Stands for where a process number means one process: a host, and a container on it."""
+    try:
+        numbers = Path("/proc/self/ns/pid").stat().st_ino
+    except OSError:  # not Linux
+        numbers = 0
+    return hashlib.sha256(f"{socket.gethostname()} {numbers}".encode()).hexdigest()[:8]
 
 
 def _is_running(process: int) -> bool:

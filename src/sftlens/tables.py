@@ -14,13 +14,17 @@ from sftlens.errors import UserError, first_line
 _OF_POLARS = (pl.exceptions.PolarsError, pl.exceptions.PanicException)
 
 
-def read_table(path: Path, *, remedy: str, columns: Iterable[str] = ()) -> pl.DataFrame:
+def read_table(
+    path: Path, *, remedy: str, columns: Iterable[str] = (), only: Iterable[str] | None = None
+) -> pl.DataFrame:
     """A table from a Parquet file.
 
     Args:
         path: the file; its name is taken as it is, also where it holds ``*`` or ``[``.
         remedy: what to do when it cannot be read.
         columns: those it must have.
+        only: those that are read, as far as it has them; None reads all. Of a table of texts and
+            numbers the numbers are a small part.
 
     Raises:
         UserError: when it cannot be read or lacks a column.
@@ -28,7 +32,7 @@ def read_table(path: Path, *, remedy: str, columns: Iterable[str] = ()) -> pl.Da
     try:
         # Arrow's reader refuses damaged files, over which polars' can abort the process.
         with pq.ParquetFile(path) as file:
-            content = file.read()
+            content = file.read(columns=None if only is None else list(only))
         content.validate(full=True)
         table = pl.DataFrame(content)
     except (OSError, ValueError, pa.ArrowException, *_OF_POLARS) as error:

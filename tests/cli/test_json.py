@@ -130,6 +130,31 @@ def test_tune(sftlens: Call, base: Path, world: Path, mastery_folder: Path, tmp_
     assert found["out"] == str(tmp_path / "tuned")
 
 
+def test_tune_an_adapter(
+    sftlens: Call, base: Path, world: Path, asked: Path, mastery_folder: Path, tmp_path: Path
+) -> None:
+    """It is compared as it is, as if merged, and scored once it is merged."""
+    lora, merged = tmp_path / "lora", tmp_path / "merged"
+    mastery = ("--mastery", mastery_folder)
+    job = ("tune", base, world, *mastery, *TUNED, "--method", "lora")
+    found = run_twice(sftlens, lora, *job, "--rank", 2)
+    assert (found["num_facts"], found["num_steps"]) == (16, 2)
+    config = json.loads((lora / "adapter_config.json").read_text())
+    assert config["r"] == 2
+    assert pl.read_parquet(lora / "training_facts.parquet").height == 16
+    assert sftlens("diff", base, lora, "--json").json["num_changed"] > 0
+    refusal = sftlens("score", lora, asked, *mastery, "--out", tmp_path / "scores").refusal
+    assert f"sftlens restore BASE {lora} --share 0 --out FOLDER" in refusal
+    assert sftlens("restore", base, lora, "--share", 0, "--out", merged).code == 0
+    shifts = [
+        sftlens("divergence", base, tuned, asked, *mastery, "--out", out, "--json").json["kl_full"]
+        for tuned, out in ((lora, tmp_path / "of-lora"), (merged, tmp_path / "of-merged"))
+    ]
+    assert shifts[0] == shifts[1] > 0
+    scored = sftlens("score", merged, asked, *mastery, "--out", tmp_path / "scores", "--json")
+    assert scored.json["accuracy"].keys() == {"in", "out"}
+
+
 def test_the_installed_command_says_nothing_else(
     base: Path, world: Path, mastery_folder: Path, tmp_path: Path
 ) -> None:

@@ -17,6 +17,10 @@ from sftlens.cli import complete_app
 # A change of this list is a change of the contract with the users.
 OPTIONS = {
     "": "--version",
+    "advise": (
+        "BASE FACTS --out --mastery --pilot --budget --size --learning-rate --batch-size "
+        "--num-epochs --gradient-checkpointing --max-new-tokens --matching --seed --json"
+    ),
     "demo": "--out --quick --json",
     "diff": "BASE TUNED --region --layers --out --json",
     "divergence": "BASE TUNED FACTS --mastery --out --json",
@@ -46,8 +50,8 @@ OPTIONS = {
     "study plan": "STUDY.yaml --rates --calibrate --json",
     "study run": "STUDY.yaml --out --workers --cluster --json",
     "tune": (
-        "BASE FACTS --mastery --level --out --size --learning-rate --batch-size --num-epochs "
-        "--gradient-checkpointing --method --strength --region --seed --json"
+        "BASE FACTS --mastery --out --level --size --learning-rate --batch-size --num-epochs "
+        "--gradient-checkpointing --method --strength --region --rank --seed --json"
     ),
     "world": "--out --num-facts-in --num-facts-out --seed --json",
 }

@@ -337,6 +337,17 @@ def test_workers_change_nothing(
     made = {entry["name"] for entry in listed["tables"] if entry["files"]}
     assert {"level_sizes", "accuracy_by_level", "concentration", "restoration"} <= made
     assert {"strategies", "restored_by_layer", "restored_by_module", "exchange"} <= made
+    written = modified(tmp_path / "out")
+    assert run_study(study, tmp_path / "out") == result
+    assert modified(tmp_path / "out") == written
+    (tmp_path / "out" / "claims.parquet").unlink()
+    assert run_study(study, tmp_path / "out") == result
+    assert read_tables(tmp_path / "out")["claims"].equals(tables["claims"])
+
+
+def modified(folder: Path) -> dict[str, int]:
+    """When each file of a run folder was last written."""
+    return {path.name: path.stat().st_mtime_ns for path in folder.iterdir() if path.is_file()}
 
 
 def test_what_is_stored_is_not_done_again(

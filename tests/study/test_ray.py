@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 import pytest
 
+from runners import require_equal, tables_of
 from sftlens.errors import UserError
 from sftlens.study import Finished, InlineRunner, Job, RayRunner, Store, StudyFile, run_study
-from sftlens.study._plan import make_plan
-from sftlens.study._runner import ProcessRunner, Runner, run_jobs
-from sftlens.study._study import find_sources, write_study
 from sftlens.tuning import TuneSettings
 from tiny_world import PROBE
 
@@ -34,67 +32,10 @@ def study(base: Path, world: Path) -> StudyFile:
     )
 
 
-def tables_of(
-    study: StudyFile, folder: Path, runner: Callable[[Store], Runner]
-) -> dict[str, pl.DataFrame]:
-    plan, store = make_plan(study, find_sources(study)), Store(folder / "jobs")
-    outcome = run_jobs(plan, store, runner(store))
-    assert not outcome.failed
-    assert len(outcome.done) == len(plan.jobs)
-    write_study(study, plan, store, folder, outcome)
-    return {path.stem: pl.read_parquet(path) for path in folder.glob("*.parquet")}
-
-
-def require_equal(found: dict[str, pl.DataFrame], wanted: dict[str, pl.DataFrame]) -> None:
-    assert found.keys() == wanted.keys()
-    for name, table in wanted.items():
-        assert found[name].equals(table), name
-
-
 @pytest.fixture(scope="module")
 def inline(study: StudyFile, tmp_path_factory: pytest.TempPathFactory) -> dict[str, pl.DataFrame]:
     """The tables as one process makes them, in the order of the plan."""
     return tables_of(study, tmp_path_factory.mktemp("inline"), InlineRunner)
-
-
-class LastFirst(InlineRunner):
-    """Is given all jobs that are ready and does the last of them."""
-
-    num_workers = 100
-
-    def __init__(self, store: Store) -> None:
-        super().__init__(store)
-        self.store, self.given = store, list[tuple[Job, Mapping[str, Job]]]()
-        self.order: list[str] = []
-
-    def submit(self, job: Job, inputs: Mapping[str, Job]) -> None:
-        self.given.append((job, inputs))
-
-    def next_finished(self) -> Finished:
-        job, inputs = self.given.pop()
-        self.order.append(job.name)
-        super().submit(job, inputs)
-        return super().next_finished()
-
-
-def test_the_order_changes_nothing(
-    study: StudyFile, inline: dict[str, pl.DataFrame], tmp_path: Path
-) -> None:
-    orders = []
-
-    def runner(store: Store) -> Runner:
-        orders.append(LastFirst(store))
-        return orders[0]
-
-    require_equal(tables_of(study, tmp_path, runner), inline)
-    assert orders[0].order != list(make_plan(study, find_sources(study)).jobs)
-
-
-def test_processes_change_nothing(
-    study: StudyFile, inline: dict[str, pl.DataFrame], tmp_path: Path
-) -> None:
-    with ProcessRunner(Store(tmp_path / "jobs"), 2) as runner:
-        require_equal(tables_of(study, tmp_path, lambda _: runner), inline)
 
 
 @pytest.fixture

@@ -122,7 +122,7 @@ def study(
         sizes=(8,),
         seeds=2,
         shares=(10, 40),
-        methods=("relative",),
+        methods=("relative", "absolute-matched"),
         probe=PROBE,
         tune=TuneSettings(learning_rate=1e-3, batch_size=4),
         keep_models="all",
@@ -200,6 +200,11 @@ def test_other_tasks_are_those_of_written_models(run: StudyRun, base: Path, tmp_
         request = Request(method=method, shares=(10, 40))
         for output in restore_checkpoints(pair, request, tmp_path / method):
             models[RUN, method, output.share] = output.path
+    strengths = run.table("restorations").filter(run=RUN, method="absolute-matched")
+    for share, strength in strengths.select("share", "strength").iter_rows():
+        matched = Request(method="absolute", shares=(strength,))
+        (output,) = restore_checkpoints(pair, matched, tmp_path / f"matched-{share}")
+        models[RUN, "absolute-matched", share] = output.path
     assert list(dict.fromkeys(found.select("model", "method", "share").iter_rows())) == [*models]
     tasks = load_harness_tasks(["own_choice", "own_text"], Path(run.study.tasks[0]).parent)
     values = set()
@@ -239,7 +244,7 @@ def test_other_tasks_go_on_after_a_kill(run: StudyRun) -> None:
 
         patch.setattr("sftlens.study._other_tasks.evaluate_harness_tasks", counted)
         plan, store = do_here(run.study, run.folder)
-    assert len(made) == 2
+    assert len(made) == 4
     write_study(run.study, plan, store, run.folder)
     assert run.table("task_scores").equals(expected)
 

@@ -10,6 +10,7 @@ import pytest
 
 import sftlens.study
 from sftlens.errors import UserError
+from sftlens.facts import facts_table, read_facts
 from sftlens.mastery import ProbeSettings
 from sftlens.scoring import ScoreSettings
 from sftlens.study import Sources, StudyFile, demo_settings, load_study, make_plan, plan_study
@@ -41,6 +42,10 @@ def entity_questions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         rows.append({"question": asked.format(subject), "answers": ["London"]})
         path.write_text(json.dumps(rows))
     monkeypatch.chdir(tmp_path)
+    drawn = tmp_path / "runs/entity-questions/facts.parquet"
+    drawn.parent.mkdir(parents=True)
+    facts = read_facts("entity_questions:data/entity_questions").facts
+    facts_table(facts).write_parquet(drawn)
 
     def fail(*_: object, **__: object) -> None:
         pytest.fail("a plan loads no model")
@@ -55,7 +60,7 @@ def test_the_ready_files_are_planned(name: str) -> None:
     study = load_study(STUDIES / name)
     found = plan_study(study)
     assert found.num_jobs == sum(found.kinds.values())
-    units = {"completions", "steps", "answers", "hours", "GB"}
+    units = {"completions", "steps", "answers", "hours", "GB", "jobs"}
     assert {one.unit for one in found.estimate} == units | ({"models"} if study.tasks else set())
     assert all(one.value >= 0 and one.rests_on for one in found.estimate)
     if study.scale is None:

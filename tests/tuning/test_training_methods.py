@@ -93,11 +93,14 @@ def test_plain_settings_are_told_without_a_method() -> None:
 
 
 def test_what_does_not_fit_is_refused() -> None:
-    assert method_settings("kl", strength=0.5, region=None) == {"name": "kl", "strength": 0.5}
+    assert method_settings("kl", strength=0.5, region=None) == {"strength": 0.5}
+    assert method_settings("lora", rank=2) == {"rank": 2}
     with pytest.raises(UserError, match=r"'ewc'.*choose from sft, l2-sp"):
         method_settings("ewc")
     with pytest.raises(UserError, match=r"region mlp has no effect on method 'kl'"):
         method_settings("kl", region="mlp")
+    with pytest.raises(UserError, match=r"strength 3 has no effect on method 'lora'"):
+        method_settings("lora", strength=3)
     with pytest.raises(ValidationError):
         TuneSettings(method={"name": "kl", "strength": -1})
     with pytest.raises(ValidationError):

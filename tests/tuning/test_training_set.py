@@ -89,3 +89,12 @@ def test_only_in_domain_training_facts_of_the_level() -> None:
     assert choose_training_facts(facts, levels, level=2, size=None, seed=0) == [wanted]
     with pytest.raises(UserError, match="no in-domain fact of the train split has level 1"):
         choose_training_facts(facts, levels, level=1, size=None, seed=0)
+
+
+def test_several_levels_are_drawn_from_as_one() -> None:
+    facts = [make_fact(str(n)) for n in range(20)]
+    levels = {str(n): n % 5 for n in range(20)}
+    chosen = choose_training_facts(facts, levels, level=(1, 3), size=None, seed=0)
+    assert sorted(levels[fact.fact_id] for fact in chosen) == [1] * 4 + [3] * 4
+    with pytest.raises(UserError, match="level 5 or 6"):
+        choose_training_facts(facts, levels, level=(5, 6), size=None, seed=0)

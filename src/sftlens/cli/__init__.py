@@ -13,7 +13,7 @@ from sftlens.cli import _app
 
 COMMANDS = (
     *("demo", "facts", "world", "pretrain", "probe", "tune", "score"),
-    *("divergence", "diff", "restore", "repair", "report", "study"),
+    *("divergence", "diff", "restore", "repair", "advise", "report", "study"),
 )
 """The commands, each of which is the module of its name."""
 

@@ -14,7 +14,10 @@ from sftlens.cli._tables import print_line, print_table
 @app.command()
 def divergence(
     base: Annotated[str, typer.Argument(metavar="BASE", help="Base model: folder or hub id.")],
-    tuned: Annotated[str, typer.Argument(metavar="TUNED", help="Tuned model: folder or hub id.")],
+    tuned: Annotated[
+        str,
+        typer.Argument(metavar="TUNED", help="Tuned model: folder or hub id; or a LoRA adapter."),
+    ],
     facts: Annotated[
         str, typer.Argument(metavar="FACTS", help="Facts file, world folder or NAME:PATH.")
     ],

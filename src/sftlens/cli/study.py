@@ -59,8 +59,8 @@ def run(
         int | None,
         typer.Option(
             min=1,
-            help="Jobs at a time; by default one a GPU, one without any. They share the cores; "
-            "OMP_NUM_THREADS states how many each may use.",
+            help="Jobs at a time; by default as many as memory and cores have room for. The "
+            "results do not depend on it.",
         ),
     ] = None,
     cluster: Annotated[

@@ -9,7 +9,7 @@ import typer
 
 from sftlens.cli._app import Json, app, checked, default, emit, setting
 from sftlens.cli._tables import print_line, print_table
-from sftlens.tuning import METHODS, TuneSettings, method_settings, run_tune
+from sftlens.tuning import LORA, METHODS, LoraSettings, TuneSettings, method_settings, run_tune
 
 S = TuneSettings
 
@@ -21,19 +21,28 @@ def tune(
         str, typer.Argument(metavar="FACTS", help="Facts file, world folder or NAME:PATH.")
     ],
     mastery: Annotated[Path, typer.Option(help="Folder that `sftlens probe` wrote.")],
-    level: Annotated[int, typer.Option(min=0, max=4, help="Mastery level to train on.")],
     out: Annotated[Path, typer.Option(help="The model folder.")],
+    level: Annotated[
+        int | None,
+        typer.Option(min=0, max=4, help="Mastery level to train on; without it facts of all."),
+    ] = None,
     size: Annotated[
         int | None, typer.Option(min=1, help="Training facts; without it all of the level.")
     ] = None,
-    learning_rate: Annotated[float, setting(S, "learning_rate")] = default(S, "learning_rate"),
+    learning_rate: Annotated[
+        float | None,
+        typer.Option(
+            help=f"{S.model_fields['learning_rate'].description}; lora has 10 times that.",
+            show_default=f"{default(S, 'learning_rate'):g}",
+        ),
+    ] = None,
     batch_size: Annotated[int, setting(S, "batch_size")] = default(S, "batch_size"),
     num_epochs: Annotated[int, setting(S, "num_epochs")] = default(S, "num_epochs"),
     gradient_checkpointing: Annotated[
         bool, setting(S, "gradient_checkpointing", "--gradient-checkpointing")
     ] = default(S, "gradient_checkpointing"),
     method: Annotated[
-        str, typer.Option(help=f"How less is forgotten: {', '.join(METHODS)}.")
+        str, typer.Option(help=f"How less is forgotten: {', '.join((*METHODS, LORA))}.")
     ] = "sft",
     strength: Annotated[
         float | None, typer.Option(help="Of the method; each has its own scale and default.")
@@ -42,28 +51,44 @@ def tune(
         str | None,
         typer.Option(help="What `layers` trains, such as attention, mlp:0-3 or blocks:2-3."),
     ] = None,
+    rank: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Of the update that `lora` trains.",
+            show_default=str(default(LoraSettings, "rank")),
+        ),
+    ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Of the drawn facts and their order.")] = default(
         S, "seed"
     ),
     as_json: Json = False,
 ) -> None:
     """Fine-tune on chosen facts by level and size."""
+    asked = method_settings(method, strength=strength, region=region, rank=rank)
+    lora = None
+    if method == LORA:
+        lora = checked(LoraSettings, learning_rate=learning_rate, **asked)
     settings = checked(
         S,
-        learning_rate=learning_rate,
+        learning_rate=default(S, "learning_rate") if learning_rate is None else learning_rate,
         batch_size=batch_size,
         num_epochs=num_epochs,
         gradient_checkpointing=gradient_checkpointing,
         seed=seed,
-        method=method_settings(method, strength=strength, region=region),
+        method="sft" if lora else {"name": method, **asked},
     )
-    result = run_tune(base, facts, mastery, out, level=level, size=size, settings=settings)
+    result = run_tune(
+        base, facts, mastery, out, level=level, size=size, settings=settings, lora=lora
+    )
     if result is None:  # another process tells it
         return
 
+    levels = "all levels" if level is None else f"level {level}"
+
     def show() -> None:
         print_table(
-            f"fine-tuned on facts of level {level}",
+            f"fine-tuned on facts of {levels}",
             ["facts", "steps", "final loss", "kept beside the model"],
             [
                 [

@@ -10,11 +10,11 @@ import numpy as np
 import polars as pl
 
 from sftlens import notebook
-from sftlens.checkpoints import model_identity, resolve_model
+from sftlens.checkpoints import is_adapter, model_identity, resolve_model
 from sftlens.divergence._divergence import base_outlook, divergence
 from sftlens.errors import UserError
 from sftlens.facts import facts_hash, facts_table, read_facts
-from sftlens.generation import TransformersGenerator, load_model
+from sftlens.generation import TransformersGenerator, load_model, load_tuned
 from sftlens.manifest import finished_result, write_manifest
 from sftlens.mastery import best_templates, read_mastery
 from sftlens.outputs import new_folder
@@ -70,7 +70,7 @@ def run_divergence(
 
     Args:
         base: folder or hub id of the base model.
-        tuned: folder or hub id of the tuned model.
+        tuned: folder or hub id of the tuned model, or of a LoRA adapter.
         source: facts, as :func:`sftlens.facts.read_facts` takes them.
         mastery: folder that ``sftlens probe`` wrote for this base model.
         out: the folder that takes the tables ``facts`` and ``divergence`` and the manifest.
@@ -82,12 +82,12 @@ def run_divergence(
         fact for fact in read_facts(source).facts if fact.split == "test" and fact.domain == "in"
     ]
     probed = read_mastery(mastery)
-    base_folder, tuned_folder = resolve_model(base), resolve_model(tuned)
+    base_folder, tuned_folder = resolve_model(base), resolve_model(tuned, adapter=True)
     base_identity = model_identity(base_folder)
     probed.require_base(base_identity)
     config = {
         "base": base_identity,
-        "tuned": model_identity(tuned_folder),
+        "tuned": _tuned_identity(base_folder, tuned_folder),
         "facts": facts_hash(facts),
         "mastery": probed.key,
     }
@@ -103,7 +103,7 @@ def run_divergence(
         gc.collect()
         advance(1)
         vocabulary = tokenizer.get_vocab()
-        model, tokenizer, _ = load_model(tuned_folder)
+        model, tokenizer, _ = load_tuned(base_folder, tuned_folder)
         tuned_vocabulary = tokenizer.get_vocab()
         if any(tuned_vocabulary.get(token) != place for token, place in vocabulary.items()):
             raise UserError(
@@ -117,6 +117,14 @@ def run_divergence(
         result = _summary(table, out)
         write_manifest(work, stage="divergence", config=config, result=result._asdict())
     return result
+
+
+def _tuned_identity(base: Path, tuned: Path) -> dict[str, str]:
+    if not is_adapter(tuned):
+        return model_identity(tuned)
+    from sftlens.weights import open_pair
+
+    return open_pair(base, tuned).tuned_identity()
 
 
 def _summary(table: pl.DataFrame, out: Path) -> DivergenceResult:

@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING, Any
 
 from sftlens.generation._decoding import Completed, Decoding, Generator
-from sftlens.generation._load import LoadedModel, load_model
+from sftlens.generation._load import LoadedModel, load_model, load_tuned
 from sftlens.generation._prompts import (
     ANSWER_MARKER,
     QUESTION_MARKER,
@@ -26,6 +26,7 @@ __all__ = [
     "TransformersGenerator",
     "answer_completion",
     "load_model",
+    "load_tuned",
     "question_prompt",
 ]
 

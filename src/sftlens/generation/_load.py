@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from sftlens.checkpoints import Checkpoint, open_checkpoint, resolve_model
+from sftlens.checkpoints import Checkpoint, is_adapter, open_checkpoint, resolve_model
 from sftlens.errors import UserError
 from sftlens.progress import quiet_libraries
 
@@ -86,6 +87,37 @@ def load_model(source: str | Path, *, device: str | None = None) -> LoadedModel:
     if not spread:
         model.to(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     return LoadedModel(model.eval(), tokenizer, folder)
+
+
+def load_tuned(base: Path, tuned: Path) -> LoadedModel:
+    """Load the tuned model of a pair; an adapter is merged into its base, bit for bit as peft does.
+
+    Args:
+        base: the base model's folder.
+        tuned: the tuned model's folder, or that of a PEFT adapter of the base.
+
+    Returns:
+        The model with its tokenizer, which may be the adapter's own, and the folder that its
+        weights were loaded from.
+
+    Raises:
+        UserError: when a folder is unusable, or the adapter does not fit the base.
+    """
+    if not is_adapter(tuned):
+        return load_model(tuned)
+    from transformers import AutoTokenizer
+
+    from sftlens.weights import Sweep, copy_companions, open_pair
+
+    pair = open_pair(base, tuned)
+    model, _, folder = load_model(base)
+    Sweep(model, pair)  # merges the adapter
+    with tempfile.TemporaryDirectory(prefix="sftlens-") as companions, quiet_libraries():
+        copy_companions(pair, Path(companions))
+        tokenizer = AutoTokenizer.from_pretrained(
+            companions, local_files_only=True, trust_remote_code=False
+        )
+    return LoadedModel(model, tokenizer, folder)
 
 
 def _is_spread(checkpoint: Checkpoint) -> bool:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import shutil
-import tempfile
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,16 +10,16 @@ import numpy as np
 import polars as pl
 
 from sftlens.facts import Fact, matches
-from sftlens.generation import LoadedModel, TransformersGenerator, load_model
+from sftlens.generation import LoadedModel, TransformersGenerator, load_tuned
 from sftlens.outputs import new_file
-from sftlens.progress import Advance, quiet_libraries, silent
+from sftlens.progress import Advance, silent
 from sftlens.repair._candidates import Candidate, Restorations
 from sftlens.repair._measure import Values
 from sftlens.repair._parts import Part, Parts
 from sftlens.repair._settings import RepairSettings
 from sftlens.repair._task import Task
 from sftlens.scoring import ScoreSettings, score
-from sftlens.weights import CheckpointPair, Restoration, Sweep, copy_companions
+from sftlens.weights import CheckpointPair, Restoration, Sweep
 
 EVALUATIONS_SCHEMA = pl.Schema(
     {
@@ -59,7 +57,7 @@ class Model:
     def become(self, restoration: Restoration) -> LoadedModel:
         """Make it what a restoration gives."""
         if self._loaded is None or self._sweep is None:
-            self._loaded = _load(self._pair)
+            self._loaded = load_tuned(self._pair.base.folder, self._pair.tuned.folder)
             self._sweep = Sweep(self._loaded.model, self._pair)
         self._sweep.step(restoration)
         return self._loaded
@@ -207,22 +205,3 @@ class Examiner:
             rows += [(_TASK, *one) for one in self.task.ask(loaded, part, first, last)]
         schema = {name: EVALUATIONS_SCHEMA[name] for name in ("kind", "item", "answer", "value")}
         return pl.DataFrame(rows, schema=schema, orient="row")
-
-
-def _load(pair: CheckpointPair) -> LoadedModel:
-    """The tuned model; of an adapter the base, with the tokenizer of the merged model."""
-    if not pair.adapter:
-        return load_model(pair.tuned.folder)
-    from transformers import AutoTokenizer
-
-    model, _, folder = load_model(pair.base.folder)
-    companions = Path(tempfile.mkdtemp(prefix="sftlens-"))
-    try:
-        copy_companions(pair, companions)
-        with quiet_libraries():
-            tokenizer = AutoTokenizer.from_pretrained(
-                companions, local_files_only=True, trust_remote_code=False
-            )
-    finally:
-        shutil.rmtree(companions, ignore_errors=True)
-    return LoadedModel(model, tokenizer, folder)

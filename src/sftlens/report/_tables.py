@@ -81,8 +81,20 @@ _SCHEMAS: Mapping[str, Mapping[str, Any]] = {
         "norm_removed?": pl.Float64,
         "alpha?": pl.Float64,
     },
+    "base_scores": {"fact_id": pl.String, "correct?": pl.Boolean},
+    "tensors": {
+        "run": pl.String,
+        "name": pl.String,
+        "layer?": pl.Int64,
+        "module": pl.String,
+        "num_parameters": pl.Int64,
+        "num_changed": pl.Int64,
+        "sum_relative?": pl.Float64,
+        "sum_absolute?": pl.Float64,
+    },
+    "noise": {"run": pl.String, "fact_id": pl.String, "correct?": pl.Boolean, "again?": pl.Boolean},
 }
-_OPTIONAL = ("exposures",)
+_OPTIONAL = ("exposures", "base_scores", "tensors", "noise")
 _MODEL_KEYS = ("model", "base", "base_model", "model_name")
 
 
@@ -101,6 +113,9 @@ class Tables:
     settings: Mapping[str, Any]
     result: Mapping[str, Any]
     versions: Mapping[str, Any]
+    base_scores: pl.DataFrame | None = None
+    tensors: pl.DataFrame | None = None
+    noise: pl.DataFrame | None = None
 
     @property
     def quick(self) -> bool:
@@ -131,7 +146,7 @@ def load_tables(run: Path) -> Tables:
     result = manifest.get("result")
     versions = manifest.get("versions")
     return Tables(
-        **frames,  # type: ignore[arg-type]  # only exposures can be None
+        **frames,  # type: ignore[arg-type]  # only optional ones can be None
         settings=settings if isinstance(settings, dict) else {},
         result=result if isinstance(result, dict) else {},
         versions=versions if isinstance(versions, dict) else {},
@@ -144,8 +159,8 @@ def _read(run: Path, name: str) -> pl.DataFrame | None:
         if name in _OPTIONAL:
             return None
         raise UserError(f"{run}: holds no table {path.name}; run the study to its end first")
-    frame = read_table(path, remedy="run the study again")
     types = {column.removesuffix("?"): kind for column, kind in _SCHEMAS[name].items()}
+    frame = read_table(path, remedy="run the study again", only=types)
     if missing := [column for column in types if column not in frame.columns]:
         raise UserError(
             f"{path}: lacks column {missing[0]!r}; give a run folder of this version of sftlens"
@@ -174,17 +189,22 @@ def _check_links(run: Path, frames: Mapping[str, pl.DataFrame | None]) -> None:
         ("runs", ["run"]),
         ("runs", ["level", "size", "seed"]),
         ("scores", ["run", "method", "share", "fact_id"]),
+        ("base_scores", ["fact_id"]),
+        ("tensors", ["run", "name"]),
     ):
-        if tables[name].select(key).is_duplicated().any():
+        if name in tables and tables[name].select(key).is_duplicated().any():
             raise UserError(f"{run / name}.parquet: has two rows of the same {', '.join(key)}")
     for name, column, other in (
         ("scores", "run", "runs"),
         ("divergence", "run", "runs"),
         ("concentration", "run", "runs"),
         ("restorations", "run", "runs"),
+        ("tensors", "run", "runs"),
         ("mastery", "fact_id", "facts"),
         ("scores", "fact_id", "mastery"),
     ):
+        if name not in tables:
+            continue
         known = tables[other][column].unique()
         strangers = tables[name][column].unique()
         strangers = strangers.filter(~strangers.is_in(known.implode())).sort()

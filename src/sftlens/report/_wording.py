@@ -66,6 +66,11 @@ def share_text(share: float) -> str:
     return f"{share:g}{_UNIT}%"
 
 
+def tenths(fraction: float) -> int:
+    """A fraction as :func:`percent` prints it, in tenths of a percent."""
+    return round(10 * float(f"{100 * fraction:.1f}"))
+
+
 def percent_interval(estimate: Estimate | None) -> str:
     """``53.1 % (49.8 to 56.2)``."""
     if estimate is None:
@@ -119,6 +124,11 @@ def listed(items: Sequence[object]) -> str:
     """``0``, ``0 and 1``, ``0, 1 and 2``."""
     texts = [str(item) for item in items]
     return " and ".join([", ".join(texts[:-1]), texts[-1]] if len(texts) > 1 else texts)
+
+
+def clipped(text: str, most: int) -> str:
+    """A name that was not written for reading, at most so many characters of it."""
+    return text if len(text) <= most else f"{text[: most - 1]}\N{HORIZONTAL ELLIPSIS}"
 
 
 def levels_text(levels: Sequence[int]) -> str:

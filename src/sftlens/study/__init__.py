@@ -13,6 +13,7 @@ from sftlens.study._file import (
 from sftlens.study._plan import Job, Plan, Sources, make_plan
 from sftlens.study._rates import Rates
 from sftlens.study._ray import RayRunner
+from sftlens.study._references import BASE_SCORES
 from sftlens.study._runner import (
     Finished,
     InlineRunner,
@@ -23,8 +24,11 @@ from sftlens.study._runner import (
 )
 from sftlens.study._store import Store
 from sftlens.study._study import StudyResult, run_study
+from sftlens.study._tasks import SCORES
 
 __all__ = [
+    "BASE_SCORES",
+    "SCORES",
     "DemoResult",
     "Estimate",
     "Finished",

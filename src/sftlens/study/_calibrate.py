@@ -58,17 +58,26 @@ def calibrate(
         with tempfile.TemporaryDirectory(prefix="sftlens-") as out:
             fine_tune(load_model(folder), trained, Path(out), tuning)
 
+    train_seconds = _seconds(train)
     train_tokens = len(trained) * tuning.num_epochs * TOKENS_PER_FACT
     return Told(
         Rates(
             probe=completions * probing.max_new_tokens / probe_seconds,
-            train=train_tokens / _seconds(train),
+            train=train_tokens / train_seconds,
             score=len(asked) * scoring.max_new_tokens / score_seconds,
+            memory=_peak_bytes(device),
         ),
         f"measured here, {device}",
         f"rates were measured on {completions} completions, {len(asked)} answers, and "
         f"{len(trained)} training facts, with loading and saving of the model",
     )
+
+
+def _peak_bytes(device: str) -> int | None:
+    """What this process has taken of a GPU at most, CUDA's own part aside."""
+    import torch
+
+    return torch.cuda.max_memory_reserved() if device == "cuda" else None
 
 
 def _seconds(work: Callable[[], object]) -> float:

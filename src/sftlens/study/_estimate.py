@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from pathlib import Path
 from typing import NamedTuple
 
-from sftlens.checkpoints import open_checkpoint
 from sftlens.errors import UserError
 from sftlens.facts import Fact, read_facts
 from sftlens.mastery import NUM_LEVELS, num_completions
 from sftlens.study._calibrate import calibrate
 from sftlens.study._file import Run, StudyFile, training_runs
+from sftlens.study._fitting import Size, jobs_that_fit, model_size
 from sftlens.study._harness_tasks import NamedTask
 from sftlens.study._methods import named_method, num_restorations
 from sftlens.study._plan import Plan, Sources, make_plan
@@ -80,18 +79,12 @@ def plan_study(
     tasks = tuple(NamedTask(entry, "", None) for entry in study.tasks)
     plan = make_plan(study, Sources(base={"source": study.base or ""}, tasks=tasks))
     facts = _facts(study)
-    size = _model_size(study)
+    size = model_size(study)
     told = _rates(study, size, rates, facts if calibration else None)
     parts = _Parts(study, plan, facts, size, told)
     estimate = [*parts.counts(), *parts.hours(), *parts.room()]
     kinds = Counter[str](job.kind for job in plan.jobs.values())
     return Planned(len(plan.jobs), dict(kinds), estimate, parts.notes())
-
-
-class _Size(NamedTuple):
-    num_parameters: int | None
-    num_bytes: int | None
-    rests_on: str
 
 
 class _Parts:
@@ -102,7 +95,7 @@ class _Parts:
         study: StudyFile,
         plan: Plan,
         facts: Sequence[Fact],
-        size: _Size,
+        size: Size,
         told: Told | None,
     ) -> None:
         self.study, self.plan, self.size, self.told = study, plan, size, told
@@ -124,7 +117,9 @@ class _Parts:
         self.num_restorations = self.num_restored_runs * self.num_ways
         evaluated = [job for job in plan.of_kind("tasks") if "tuned" in job.inputs]
         self.num_evaluated = len(evaluated)
-        self.num_on_tasks = len(plan.of_kind("tasks")) + len(evaluated) * 2 * len(study.shares)
+        self.num_ways_on_tasks = 2 + sum(named_method(name).is_matched for name in study.methods)
+        restored_on_tasks = len(evaluated) * self.num_ways_on_tasks * len(study.shares)
+        self.num_on_tasks = len(plan.of_kind("tasks")) + restored_on_tasks
         trained = [self.num_training_facts(run) for run in self.runs if run.name in restored]
         self.num_layer_groups = min(study.layer_groups, _num_layers(study))
         asked = len(plan.of_kind("score")) + len(plan.of_kind("base-score"))
@@ -194,8 +189,9 @@ class _Parts:
                     "models on other tasks",
                     self.num_on_tasks,
                     "models",
-                    f"the base, and {self.num_evaluated} tuned models with 2 × "
-                    f"{len(self.study.shares)} restorations each, on {', '.join(self.study.tasks)}",
+                    f"the base, and {self.num_evaluated} tuned models with "
+                    f"{self.num_ways_on_tasks} × {len(self.study.shares)} restorations each, on "
+                    f"{', '.join(self.study.tasks)}",
                 )
             )
         return found
@@ -288,6 +284,18 @@ class _Parts:
                 f"activations; {self.size.rests_on}",
             )
         )
+        device = self.study.estimate.device
+        measured = None if self.told is None else self.told.rates.memory
+        found.append(
+            Estimate(
+                f"jobs at a time, one {device}",
+                jobs_that_fit(DEVICES[device].memory, self.size.num_parameters, measured),
+                "jobs",
+                f"its memory of {DEVICES[device].memory / _GB:g} GB, and what a job takes "
+                + ("assumed" if measured is None else "as measured")
+                + "; cores are not counted",
+            )
+        )
         return found
 
     def notes(self) -> list[str]:
@@ -327,28 +335,8 @@ def _num_layers(study: StudyFile) -> int:
     return _MANY_LAYERS if study.scale is None else PRESETS[study.scale.pretrain.preset].num_layers
 
 
-def _model_size(study: StudyFile) -> _Size:
-    stated = study.estimate.num_parameters
-    if study.scale is not None:
-        preset = study.scale.pretrain.preset
-        shape = PRESETS[preset]
-        width, inner = shape.hidden_size, shape.intermediate_size
-        block = 4 * width * width + 3 * width * inner + 2 * width
-        number = 2 * shape.vocab_size * width + shape.num_layers * block + width
-        return _Size(number, 4 * number, f"preset {preset}, float32")
-    assert study.base is not None
-    folder = Path(study.base).expanduser()
-    if folder.is_dir():
-        tensors = open_checkpoint(folder).tensors.values()
-        number = sum(tensor.num_entries for tensor in tensors)
-        return _Size(number, sum(t.end - t.begin for t in tensors), "the files of the base")
-    if stated is None:
-        return _Size(None, None, "unknown")
-    return _Size(stated, 2 * stated, "num_parameters of the study file, two bytes each")
-
-
 def _rates(
-    study: StudyFile, size: _Size, given: Rates | None, calibrated_on: Sequence[Fact] | None
+    study: StudyFile, size: Size, given: Rates | None, calibrated_on: Sequence[Fact] | None
 ) -> Told | None:
     if calibrated_on is not None:
         if study.base is None:

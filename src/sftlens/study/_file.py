@@ -119,6 +119,12 @@ class StudyFile(BaseModel):
     keep_models: Literal["all", "largest", "none"] = Field(
         "largest", description="tuned models that stay; largest: those of the first seed"
     )
+    threads: int = Field(
+        1,
+        ge=1,
+        description="CPU threads of each job, however many jobs run at a time; the last bits of "
+        "sums depend on it. Pre-training and the probe, which all others wait for, take all cores",
+    )
     launch: Path | None = Field(
         None,
         description="configuration of `accelerate launch` that each training goes through, for "

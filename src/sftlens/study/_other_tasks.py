@@ -13,17 +13,9 @@ from sftlens.generation import load_model
 from sftlens.outputs import new_file
 from sftlens.scoring import HarnessSettings, evaluate_harness_tasks
 from sftlens.study._harness_tasks import NamedTask, load_tasks, place_of
+from sftlens.study._methods import restorations
 from sftlens.study._tasks import Task
-from sftlens.weights import (
-    CheckpointPair,
-    Planned,
-    Request,
-    Sweep,
-    match_norm,
-    open_pair,
-    plan,
-    share_label,
-)
+from sftlens.weights import CheckpointPair, Planned, Sweep, open_pair, share_label
 
 TASK_SCORES = "task_scores.parquet"
 
@@ -57,15 +49,18 @@ class _Step(NamedTuple):
 def run_other_tasks(task: Task) -> dict[str, Any]:
     """Run tasks of the harness on the base, or on a tuned model and its restorations in memory.
 
-    The restorations are those by relative change, and the interpolations that remove as much of the
-    update's squared norm.
+    The restorations are those by relative change, and what removes as much of the update's squared
+    norm: the interpolations, and the study's methods that are matched in it.
     """
     parts = task.folder / _PARTS
     parts.mkdir(exist_ok=True)
     pair, steps = None, [_Step("base")]
     if "tuned" in task.inputs:
         pair = open_pair(task.base, task.tuned)
-        steps = [_Step("tuned"), *_restorations(pair, tuple(task.settings["shares"]))]
+        methods = ("relative", "interpolation", *task.settings.get("methods", ()))
+        ways = restorations(pair, methods, task.settings["shares"], task.settings.get("seed", 0))
+        restored = [_Step(way.method, way.share, way.restoration.planned) for way in ways]
+        steps = [_Step("tuned"), *restored]
     missing = [step for step in steps if not (parts / step.file).is_file()]
     if missing:
         _evaluate(task, pair, missing, parts)
@@ -73,16 +68,6 @@ def run_other_tasks(task: Task) -> dict[str, Any]:
     pl.concat(tables).write_parquet(task.folder / TASK_SCORES)
     shutil.rmtree(parts)
     return {"num_models": len(steps)}
-
-
-def _restorations(pair: CheckpointPair, shares: tuple[float, ...]) -> list[_Step]:
-    ranked = plan(pair, Request("relative", shares))
-    matched = [match_norm(one.selection) for one in ranked if one.selection is not None]
-    return [
-        _Step(method, share, one)
-        for method, planned in (("relative", ranked), ("interpolation", matched))
-        for share, one in zip(shares, planned, strict=True)
-    ]
 
 
 def _evaluate(task: Task, pair: CheckpointPair | None, steps: list[_Step], parts: Path) -> None:

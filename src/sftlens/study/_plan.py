@@ -10,6 +10,7 @@ from sftlens.generation import question_prompt
 from sftlens.manifest import content_key
 from sftlens.study._file import Run, StudyFile, training_runs
 from sftlens.study._harness_tasks import NamedTask, place_of
+from sftlens.study._methods import named_method
 
 Kind = Literal[
     "world",
@@ -32,6 +33,11 @@ BASE = "base"
 _FORMATS: Mapping[Kind, int] = {"restore": 2}
 """Of the jobs' results, 1 where nothing else is said; a new number makes them anew."""
 
+_ALONE: tuple[Kind, ...] = ("base", "probe")
+"""Long jobs that all others wait for, so that every core is theirs."""
+
+_WITHOUT_SUMS: tuple[Kind, ...] = ("world", "facts")
+
 NOISE_BATCH_TOKENS = 1024
 """Tokens of a batch when a model is asked again: a small part of what it takes otherwise."""
 
@@ -49,6 +55,8 @@ class Job:
     """Names of the jobs whose results it takes, by the role that they have in it."""
     key: str
     """Stands for the settings and the keys of the inputs."""
+    threads: int | None = 1
+    """Of its arithmetic on CPUs; None for all cores of the machine."""
     places: Mapping[str, str] = field(default_factory=dict)
     """Where things lie on this machine; the key does not depend on it."""
     keeps_model: bool = True
@@ -80,14 +88,18 @@ class Sources(NamedTuple):
 class Plan:
     """The jobs of a study, each after its inputs; made by :func:`make_plan`.
 
+    Args:
+        threads: of each job but those that all others wait for.
+
     Attributes:
         jobs: by name. The jobs of one run stand together, so that its model can go early.
         runs: the training runs, by the name of the job that tunes.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, threads: int = 1) -> None:
         self.jobs: dict[str, Job] = {}
         self.runs: dict[str, Run] = {}
+        self._threads = threads
 
     def add(
         self,
@@ -105,12 +117,16 @@ class Plan:
         name = kind if of is None else f"{kind} {of}"
         keys = {role: self.jobs[needed].key for role, needed in inputs.items()}
         told = {"format": _FORMATS.get(kind, 1), "kind": kind, "settings": settings, "inputs": keys}
+        threads = None if kind in _ALONE else 1 if kind in _WITHOUT_SUMS else self._threads
+        if threads not in (None, 1):
+            told["threads"] = threads
         self.jobs[name] = Job(
             kind=kind,
             name=name,
             settings=settings,
             inputs=inputs,
             key=content_key(told),
+            threads=threads,
             places=places or {},
             keeps_model=keeps_model,
         )
@@ -128,7 +144,7 @@ def make_plan(study: StudyFile, sources: Sources) -> Plan:
         study: what to vary and measure.
         sources: what it starts from.
     """
-    plan = Plan()
+    plan = Plan(study.threads)
     chosen = {"unused_facts": study.unused_facts}
     if study.scale is not None:
         world = plan.add("world", study.scale.world.model_dump(mode="json"), {})
@@ -204,6 +220,8 @@ def make_plan(study: StudyFile, sources: Sources) -> Plan:
             plan.add("restore", restore, inputs, run=run, places=at)
         if study.tasks and run.seed == 0:
             evaluated = {"model": run.name, "shares": list(study.shares), **tasks}
+            if matched := [name for name in study.methods if named_method(name).is_matched]:
+                evaluated |= {"methods": matched, "seed": run.seed}
             plan.add("tasks", evaluated, {"tuned": tuned, **base}, run=run, places=tasks_at)
     return plan
 

@@ -19,6 +19,9 @@ class Rates(BaseModel):
     probe: float = Field(gt=0, description="sampled tokens per second")
     train: float = Field(gt=0, description="training tokens per second")
     score: float = Field(gt=0, description="tokens of greedy answers per second")
+    memory: float | None = Field(
+        None, gt=0, description="bytes of a GPU that a job takes at its peak, where measured"
+    )
 
 
 class Told(NamedTuple):

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from sftlens.errors import UserError, first_line
 from sftlens.study._plan import Job, Kind
-from sftlens.study._runner import Finished, attempt, stated_threads
+from sftlens.study._runner import Finished, attempt
 from sftlens.study._store import Store
 
 _WITHOUT_MODEL: tuple[Kind, ...] = ("world", "facts", "change")  # take no GPU
@@ -31,8 +31,8 @@ class RayRunner:
 
     Every node must see the store, and the base model, under the same path; a job on a node that
     does not fails and says so. A job whose worker or node is lost is done again, three times at
-    most; its own error is recorded as anywhere else. A job takes as many CPUs as
-    ``OMP_NUM_THREADS`` states here, one without it, and as many threads.
+    most; its own error is recorded as anywhere else. A job takes as many CPUs as threads; one that
+    takes all cores has as many as the smallest node.
 
     Args:
         store: where the jobs leave their results, on a folder that all nodes see.
@@ -53,7 +53,6 @@ class RayRunner:
         self._ray: Any = ray
         self._store = store
         self._limit = num_workers
-        self._threads = stated_threads() or 1
         self._running: dict[Any, _Running] = {}
         self._mark = uuid.uuid4().hex
         store.folder.mkdir(parents=True, exist_ok=True)
@@ -65,6 +64,8 @@ class RayRunner:
         except (ConnectionError, RuntimeError, ValueError) as error:
             raise _not_reached(address, error) from None
         self._task = ray.remote(_do)
+        nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+        self._cores = max(1, int(min(has.get("CPU", 1) for has in nodes)))
 
     def __enter__(self) -> RayRunner:
         return self
@@ -83,7 +84,7 @@ class RayRunner:
     def num_workers(self) -> int:
         """As many jobs as the cluster has resources for now, within the given number."""
         has = self._ray.cluster_resources()
-        fit = has.get("GPU", 0) or has.get("CPU", 0) // self._threads
+        fit = has.get("GPU", 0) or has.get("CPU", 0)
         return max(1, min(int(fit), self._limit or int(fit)))
 
     def submit(self, job: Job, inputs: Mapping[str, Job]) -> None:
@@ -116,10 +117,10 @@ class RayRunner:
         uses_gpu = running.job.kind not in _WITHOUT_MODEL and self._has_gpus()
         task = self._task.options(
             name=running.job.name,
-            num_cpus=self._threads,
+            num_cpus=running.job.threads or self._cores,
             num_gpus=1 if uses_gpu else 0,
             max_retries=0,  # lost ones are sent again here, each as an attempt of its own
-        ).remote(running.job, running.inputs, str(self._store.folder), self._mark, self._threads)
+        ).remote(running.job, running.inputs, str(self._store.folder), self._mark, self._cores)
         self._running[task] = running
 
     def _has_gpus(self) -> bool:
@@ -146,7 +147,7 @@ def _not_reached(address: str, error: Exception) -> UserError:
     )
 
 
-def _do(job: Job, inputs: Mapping[str, Job], folder: str, mark: str, threads: int) -> str | None:
+def _do(job: Job, inputs: Mapping[str, Job], folder: str, mark: str, cores: int) -> str | None:
     """A task: why the job failed, None when it is done."""
     try:
         seen = (Path(folder) / _MARK).read_text("utf-8")
@@ -157,4 +158,4 @@ def _do(job: Job, inputs: Mapping[str, Job], folder: str, mark: str, threads: in
             f"{folder}: is not the study's folder on node {socket.gethostname()}; "
             "choose an --out that all nodes see under the same path"
         )
-    return attempt(job, inputs, Store(Path(folder), attempt=uuid.uuid4().hex), threads=threads)
+    return attempt(job, inputs, Store(Path(folder), attempt=uuid.uuid4().hex), cores)

@@ -20,6 +20,7 @@ from sftlens.errors import UserError, first_line
 from sftlens.progress import progress
 from sftlens.study._plan import Job, Kind, Plan
 from sftlens.study._store import Store
+from sftlens.study._threads import limited_to, machine_threads
 
 FIRST_KINDS: tuple[Kind, ...] = ("world", "base", "facts", "probe", "outlook")
 """What everything else waits for; these show bars of their own."""
@@ -68,10 +69,13 @@ class Outcome(NamedTuple):
     skipped: dict[str, str]
 
 
-def run_jobs(plan: Plan, store: Store, runner: Runner) -> Outcome:
+def run_jobs(
+    plan: Plan, store: Store, runner: Runner, *, stage: str = "jobs of the study"
+) -> Outcome:
     """Do what is not done yet; jobs that depend on a failed one are skipped, the rest goes on.
 
-    A model that no job needs any more is removed, unless it is to stay.
+    A model that no job needs any more is removed, unless it is to stay. ``stage`` is what the
+    progress bar is called.
     """
     work = _Work(plan, store)
     total = len(plan.jobs)
@@ -81,7 +85,7 @@ def run_jobs(plan: Plan, store: Store, runner: Runner) -> Outcome:
         while work.waiting or running:
             while running < runner.num_workers and (job := work.next_ready()):
                 if advance is None and job.kind not in FIRST_KINDS:
-                    bar = progress("jobs of the study", total, done=len(work.done))
+                    bar = progress(stage, total, done=len(work.done))
                     advance = stack.enter_context(bar)
                 runner.submit(job, work.inputs(job))
                 running += 1
@@ -159,50 +163,40 @@ class InlineRunner:
 
     def __init__(self, store: Store) -> None:
         self._store = store
+        self._cores = machine_threads()
         self._finished: deque[Finished] = deque()
 
     def submit(self, job: Job, inputs: Mapping[str, Job]) -> None:
         """See :class:`Runner`."""
-        self._finished.append(Finished(job.name, attempt(job, inputs, self._store)))
+        self._finished.append(Finished(job.name, attempt(job, inputs, self._store, self._cores)))
 
     def next_finished(self) -> Finished:
         """See :class:`Runner`."""
         return self._finished.popleft()
 
 
-def attempt(
-    job: Job, inputs: Mapping[str, Job], store: Store, *, threads: int | None = None
-) -> str | None:
+def attempt(job: Job, inputs: Mapping[str, Job], store: Store, cores: int) -> str | None:
     """Do a job; a failure is recorded in the store.
 
     Args:
         job: the job.
         inputs: the jobs whose results it takes, by role.
         store: has those results, and takes the job's.
-        threads: of torch on a CPU; None leaves them as they are.
+        cores: threads of a job that takes all of the machine's.
 
     Returns:
         Why it failed, in one line; None when it is done.
     """
     from sftlens.study._work import do_job
 
-    if threads is not None:
-        import torch
-
-        torch.set_num_threads(threads)
     try:
-        do_job(job, inputs, store)
+        with limited_to(job.threads or cores):
+            do_job(job, inputs, store)
     except Exception as error:
         reason = _reason(error)
         store.fail(job, reason, "" if isinstance(error, UserError) else traceback.format_exc())
         return reason
     return None
-
-
-def stated_threads() -> int | None:
-    """The threads that each job may use, where ``OMP_NUM_THREADS`` states them."""
-    stated = os.environ.get("OMP_NUM_THREADS", "")
-    return int(stated) if stated.isdigit() and int(stated) else None
 
 
 def _reason(error: Exception) -> str:
@@ -221,9 +215,7 @@ def _reason(error: Exception) -> str:
 class ProcessRunner:
     """Does jobs in worker processes on this machine; of several GPUs each worker sees one.
 
-    A worker that dies fails its job, and another takes its place. The cores are shared out among
-    the workers; ``OMP_NUM_THREADS`` states another number for each, and sums come out alike to the
-    last bit only where that number is the same.
+    A worker that dies fails its job, and another takes its place.
 
     Args:
         store: where the jobs leave their results.
@@ -235,10 +227,10 @@ class ProcessRunner:
         devices = _visible_devices() if apart else []
         self.num_workers = num_workers or len(devices) or 1
         self._store = store
-        threads = stated_threads() or max(1, _num_threads() // self.num_workers)
+        cores = machine_threads()
         self._workers = [
             _Worker(
-                store.folder, number, devices[number % len(devices)] if devices else None, threads
+                store.folder, number, devices[number % len(devices)] if devices else None, cores
             )
             for number in range(self.num_workers)
         ]
@@ -276,8 +268,8 @@ class ProcessRunner:
 
 
 class _Worker:
-    def __init__(self, folder: Path, number: int, device: str | None, threads: int) -> None:
-        self._arguments = (folder, folder / "logs" / f"worker-{number}.txt", device, threads)
+    def __init__(self, folder: Path, number: int, device: str | None, cores: int) -> None:
+        self._arguments = (folder, folder / "logs" / f"worker-{number}.txt", device, cores)
         self._context: Any = multiprocessing.get_context(
             "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
         )
@@ -314,9 +306,7 @@ class _Worker:
         self._process.join()
 
 
-def _serve(
-    connection: Connection, folder: Path, log: Path, device: str | None, threads: int
-) -> None:
+def _serve(connection: Connection, folder: Path, log: Path, device: str | None, cores: int) -> None:
     """Do the jobs that come through a connection until it ends."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to answer
     if device is not None:
@@ -333,7 +323,7 @@ def _serve(
             if job.kind not in FIRST_KINDS:
                 file = stack.enter_context(log.open("a", encoding="utf-8"))
                 stack.enter_context(redirect_stderr(file))
-            failure = attempt(job, inputs, store, threads=threads)
+            failure = attempt(job, inputs, store, cores)
         connection.send(failure)
 
 
@@ -343,12 +333,6 @@ def _end_with_parent() -> None:
     if parent is not None:
         wait([parent.sentinel])
         os._exit(1)
-
-
-def _num_threads() -> int:
-    import torch
-
-    return torch.get_num_threads()
 
 
 def _visible_devices() -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -58,26 +59,47 @@ class Store:
         Raises:
             UserError: when its record was damaged.
         """
-        path = self.path(job) / _RECORD
-        try:
-            result = json.loads(path.read_text(encoding="utf-8"))["result"]
-        except (OSError, ValueError, KeyError, TypeError):
-            result = None
-        if not isinstance(result, dict):
-            raise UserError(f"{path}: is damaged; remove its folder and run the study again")
+        result: dict[str, Any] = self._record(job)["result"]
         return result
 
-    def make(self, job: Job, work: Callable[[Path], Mapping[str, Any]]) -> None:
+    def _record(self, job: Job) -> dict[str, Any]:
+        path = self.path(job) / _RECORD
+        try:
+            record = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            record = None
+        if not isinstance(record, dict) or not isinstance(record.get("result"), dict):
+            raise UserError(f"{path}: is damaged; remove its folder and run the study again")
+        return record
+
+    def threads(self, job: Job) -> int | None:
+        """How many threads a job's result was computed with; None where its record says nothing.
+
+        Raises:
+            UserError: when the record was damaged.
+        """
+        threads = self._record(job).get("threads")
+        return threads if isinstance(threads, int) else None
+
+    def make(
+        self,
+        job: Job,
+        work: Callable[[Path], Mapping[str, Any]],
+        *,
+        threads: int | None = None,
+    ) -> None:
         """Make a job's result.
 
         Args:
             job: the job.
             work: fills a folder, and gives what it found. What an earlier call left in the folder
                 when it was killed is there where the job can go on from it.
+            threads: how many it computes with, for the record.
         """
         path = self.path(job)
         path.parent.mkdir(parents=True, exist_ok=True)
         own = self._own_folder(job)
+        begin = time.perf_counter()
         try:
             with new_folder(path, work=own) as folder:
                 record = {
@@ -86,7 +108,9 @@ class Store:
                     "name": job.name,
                     "settings": dict(job.settings),
                     "inputs": dict(job.inputs),
+                    "threads": threads,
                     "result": dict(work(folder)),
+                    "seconds": round(time.perf_counter() - begin, 3),
                 }
                 _write_json(folder / _RECORD, record)
         except Exception:

@@ -19,6 +19,7 @@ from sftlens.report import write_report
 from sftlens.report.paper import write_paper_tables
 from sftlens.study._collect import Collected, write_tables
 from sftlens.study._file import StudyFile
+from sftlens.study._fitting import jobs_at_a_time, model_size, this_machine
 from sftlens.study._harness_tasks import find_tasks, load_tasks
 from sftlens.study._judging import write_claims, write_failures
 from sftlens.study._plan import Plan, Sources, make_plan
@@ -26,6 +27,7 @@ from sftlens.study._ray import RayRunner
 from sftlens.study._runner import InlineRunner, Outcome, ProcessRunner, run_jobs
 from sftlens.study._store import MODEL, Store
 from sftlens.study._tasks import known_by_content
+from sftlens.study._told import PAGE, already_told, plan_key, written_tables
 
 JOBS = "jobs"
 TUNED = "tuned"
@@ -84,13 +86,13 @@ def run_study(
     The run folder holds ``jobs`` (the results of the jobs, each whole or not there), the tables,
     the manifest, the report, in ``paper`` the paper's tables, and in ``tuned`` links to the models
     that stay. Killed at any moment, the same call goes on; a study whose settings changed does
-    again only what depends on them.
+    again only what depends on them, and a finished one nothing.
 
     Args:
         study: what to vary and measure.
         out: the run folder, instead of the one that the study names.
-        num_workers: jobs at a time; by default one for each GPU, and one without any; on a cluster
-            what it has resources for.
+        num_workers: jobs at a time; by default as many as memory and cores have room for, on a
+            cluster what it has resources for. No table depends on it.
         cluster: address of a Ray cluster that does the jobs: ``host:port``, ``auto`` or ``local``;
             all its nodes must see the run folder.
 
@@ -116,12 +118,29 @@ def run_study(
     try:
         with FileLock(store.folder / _LOCK, timeout=0):
             plan = make_plan(study, sources)
+            if told := already_told(plan, store, folder, study_config(study)):
+                done, page = len(plan.jobs), str(folder / PAGE)
+                return StudyResult(done, done, 0, 0, {}, told["notes"], page, str(folder))
             _require_tasks(plan, store, sources)
+            if cluster is None and num_workers is None:
+                num_workers = _workers_here(study, sources)
             with _runner(store, num_workers, cluster, apart=study.launch is None) as runner:
                 outcome = run_jobs(plan, store, runner)
             return _told(study, plan, store, outcome, folder)
     except Timeout:
         raise UserError(f"{folder}: another run is at work here; wait for its end") from None
+
+
+def _workers_here(study: StudyFile, sources: Sources) -> int:
+    """As many jobs at a time as fit on this machine."""
+    found = study if study.base is None else study.model_copy(update={"base": sources.base_folder})
+    rates = study.estimate.rates
+    return jobs_at_a_time(
+        this_machine(),
+        model_size(found).num_parameters,
+        threads=study.threads,
+        measured=None if rates is None else rates.memory,
+    )
 
 
 def _runner(
@@ -210,8 +229,11 @@ def write_study(
         "num_runs": collected.num_runs,
         "num_restorations": collected.num_restorations,
         "num_jobs": len(plan.jobs),
+        "threads": _threads(study, plan, store),
         "num_failed": 0 if outcome is None else len(outcome.failed),
         "notes": collected.notes,
+        "plan": plan_key(plan),
+        "tables": written_tables(folder),
     }
     write_manifest(folder, stage="study", config=study_config(study), result=result)
     return collected
@@ -265,6 +287,15 @@ def _base_identity(plan: Plan, store: Store) -> dict[str, str] | None:
         return model_identity(Path(plan.jobs["probe"].places["base"]))
     made = plan.jobs["base"]
     return model_identity(store.path(made) / MODEL) if store.has(made) else None
+
+
+def _threads(study: StudyFile, plan: Plan, store: Store) -> dict[str, int | None]:
+    """What the jobs computed with; those of the base and the probe are the machine's cores."""
+    told: dict[str, int | None] = {"others": study.threads}
+    for job in (*plan.of_kind("base"), *plan.of_kind("probe")):
+        if store.has(job):
+            told[job.kind] = store.threads(job)
+    return told
 
 
 def _absolute(source: str) -> str:

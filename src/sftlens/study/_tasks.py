@@ -8,14 +8,13 @@ from typing import Any, NamedTuple
 
 import polars as pl
 
-from sftlens.checkpoints import is_adapter, model_identity
+from sftlens.checkpoints import model_identity
 from sftlens.errors import UserError
 from sftlens.facts import Fact, facts_from_table
-from sftlens.generation import LoadedModel, load_model
+from sftlens.generation import LoadedModel, load_model, load_tuned
 from sftlens.mastery import Mastery, read_mastery
 from sftlens.study._plan import INSTRUCT, Job
 from sftlens.study._store import MODEL
-from sftlens.weights import Sweep, open_pair
 
 FACTS = "facts.parquet"
 WORLD = "world"
@@ -64,22 +63,26 @@ class Task(NamedTuple):
         return facts_from_table(table)
 
     def scored_facts(self) -> list[Fact]:
-        """Test facts, and the in-domain validation facts that choices are made on."""
+        """Test facts, and the in-domain validation facts that choices are made on.
+
+        Where the settings name a split, all facts of that one instead.
+        """
+        split = self.settings.get("split")
+        if split is not None:
+            return [fact for fact in self.facts() if fact.split == split]
         return [fact for fact in self.facts() if is_scored(fact)]
 
     def load_scored(self) -> LoadedModel:
         """The model that is asked: the tuned one, of an adapter merged, or the instruct model."""
         if "tuned" not in self.inputs:
             return load_model(self.job.places[INSTRUCT])
-        if not is_adapter(self.tuned):
-            return load_model(self.tuned)
-        loaded = load_model(self.base)
-        Sweep(loaded.model, open_pair(self.base, self.tuned))  # merges the adapter
-        return loaded
+        return load_tuned(self.base, self.tuned)
 
     def mastery(self) -> Mastery:
-        """What the probe found."""
-        return read_mastery(self.inputs["probe"] / MASTERY)
+        """What the probe found, in a job of the plan or before it."""
+        if "probe" in self.inputs:
+            return read_mastery(self.inputs["probe"] / MASTERY)
+        return read_mastery(Path(self.job.places["mastery"]))
 
 
 def is_scored(fact: Fact) -> bool:

@@ -35,6 +35,7 @@ from sftlens.study._tasks import (
     labelled,
     left_out,
 )
+from sftlens.study._threads import machine_threads
 from sftlens.tuning import (
     LoraSettings,
     TuneSettings,
@@ -87,7 +88,7 @@ def do_job(job: Job, inputs: Mapping[str, Job], store: Store) -> None:
         return _WORK[job.kind](Task(job, places, folder, store.folder / "ledger"))
 
     try:
-        store.make(job, work)
+        store.make(job, work, threads=machine_threads())
     finally:
         gc.collect()  # a trained model lies in reference cycles
 
@@ -136,9 +137,10 @@ def _tune(task: Task) -> dict[str, Any]:
     validation = Validation(validation_facts(facts), levels)
     if level is None:
         levels, level = dict.fromkeys(levels, 0), 0
+    of = (level,) if isinstance(level, int) else level  # several together are a list
     wanted = None if size == "all" else size
     try:
-        chosen = choose_training_facts(facts, levels, level=level, size=wanted, seed=seed)
+        chosen = choose_training_facts(facts, levels, level=of, size=wanted, seed=seed)
     except UserError as error:
         return left_out(error)
     model = task.folder / MODEL
@@ -154,7 +156,7 @@ def _tune(task: Task) -> dict[str, Any]:
             load_model(task.base), chosen, model, settings, lora=lora, validation=validation
         )
     facts_table(chosen).write_parquet(task.folder / TRAINING_FACTS)
-    available = sum(is_trained_on(fact) and levels.get(fact.fact_id) == level for fact in facts)
+    available = sum(is_trained_on(fact) and levels.get(fact.fact_id) in of for fact in facts)
     return {**tuned._asdict(), "num_available": available, "model_of": task.job.name}
 
 

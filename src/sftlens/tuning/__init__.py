@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING, Any
 
 from sftlens.tuning._distributed import load_to_train
-from sftlens.tuning._lora import LoraSettings
+from sftlens.tuning._lora import LORA, LoraSettings
 from sftlens.tuning._methods import METHODS, Validation, method_settings
 from sftlens.tuning._run import TRAINING_FACTS, TuneResult, run_tune
 from sftlens.tuning._sft import Tuned, TuneSettings, fine_tune, num_steps
@@ -12,10 +12,8 @@ from sftlens.tuning._training_set import choose_training_facts, validation_facts
 if TYPE_CHECKING:
     from sftlens.tuning._knowledge import Knowledge, KnowledgeCallback
 
-if TYPE_CHECKING:
-    from sftlens.tuning._knowledge import Knowledge, KnowledgeCallback
-
 __all__ = [
+    "LORA",
     "METHODS",
     "TRAINING_FACTS",
     "Knowledge",

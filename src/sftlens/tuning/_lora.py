@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from sftlens.errors import UserError, first_line
+
+LORA: Final = "lora"
+"""Its name among the training methods, though it changes what is trained and not how."""
 
 _RATE = 10
 

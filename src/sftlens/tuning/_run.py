@@ -13,11 +13,12 @@ from sftlens import notebook
 from sftlens.checkpoints import model_identity, resolve_model
 from sftlens.facts import Fact, facts_hash, facts_table, read_facts
 from sftlens.manifest import finished_result, write_manifest
-from sftlens.mastery import read_mastery
+from sftlens.mastery import NUM_LEVELS, read_mastery
 from sftlens.outputs import new_folder, require_free
 from sftlens.progress import Advance, progress, silent
 from sftlens.team import Team
 from sftlens.tuning._distributed import load_to_train, share_of_batch
+from sftlens.tuning._lora import LoraSettings
 from sftlens.tuning._methods import Validation
 from sftlens.tuning._sft import Tuned, TuneSettings, fine_tune, num_steps
 from sftlens.tuning._training_set import choose_training_facts, validation_facts
@@ -33,7 +34,7 @@ class TuneResult(NamedTuple):
         num_steps: optimiser steps.
         final_loss: mean cross-entropy of the answers' tokens in the last step, in nats, with what
             the method adds to it.
-        out: the model folder.
+        out: the folder of the model, or of its adapter.
         kept_bytes: memory that the method held beside the model.
     """
 
@@ -65,9 +66,10 @@ def run_tune(
     mastery: Path,
     out: Path,
     *,
-    level: int,
+    level: int | None,
     size: int | None,
     settings: TuneSettings,
+    lora: LoraSettings | None = None,
 ) -> TuneResult | None:
     """Fine-tune a base model on facts of one level and write the model folder, whole or not at all.
 
@@ -80,9 +82,10 @@ def run_tune(
         source: facts, as :func:`sftlens.facts.read_facts` takes them.
         mastery: folder that ``sftlens probe`` wrote for this base model.
         out: the model folder.
-        level: mastery level of the training facts.
+        level: mastery level of the training facts; None takes facts of all levels.
         size: how many training facts; None takes all of the level.
         settings: see :class:`TuneSettings`; its seed draws the facts too.
+        lora: train an adapter of this kind, and write it in place of a model.
 
     Returns:
         None in all processes but the first.
@@ -106,6 +109,7 @@ def run_tune(
             "level": level,
             "size": size,
             "settings": settings.model_dump(mode="json"),
+            **({} if lora is None else {"lora": lora.model_dump(mode="json")}),
         }
         finished = finished_result(out, stage="tune", config=config)
         if finished is None:
@@ -114,20 +118,22 @@ def run_tune(
     if finished is not None:
         return TuneResult(**{**finished, "out": str(out)}) if team.leads else None
     with team.agree():
+        wanted = range(NUM_LEVELS) if level is None else level
         chosen = choose_training_facts(
-            facts, probed.levels, level=level, size=size, seed=settings.seed
+            facts, probed.levels, level=wanted, size=size, seed=settings.seed
         )
     if size is not None and len(chosen) < size and team.leads:
+        whose = "all levels have" if level is None else f"level {level} has"
         sys.stderr.write(
-            f"level {level} has {len(chosen)} training facts, not {size}: training on all of them\n"
+            f"{whose} {len(chosen)} training facts, not {size}: training on all of them\n"
         )
     validation = Validation(validation_facts(facts), probed.levels)
     if not team.leads:
-        _train(folder, chosen, out, settings, team, validation, silent)
+        _train(folder, chosen, out, settings, lora, team, validation, silent)
         return None
     with new_folder(out) as work:
         with progress("fine-tuning", num_steps(len(chosen), settings)) as advance:
-            tuned = _train(folder, chosen, work, settings, team, validation, advance)
+            tuned = _train(folder, chosen, work, settings, lora, team, validation, advance)
         facts_table(chosen).write_parquet(work / TRAINING_FACTS)
         result = TuneResult(**tuned._asdict(), out=str(out))
         write_manifest(work, stage="tune", config=config, result=result._asdict())
@@ -139,10 +145,13 @@ def _train(
     chosen: Sequence[Fact],
     out: Path,
     settings: TuneSettings,
+    lora: LoraSettings | None,
     team: Team,
     validation: Validation,
     advance: Advance,
 ) -> Tuned:
     with team.agree():
         loaded = load_to_train(base)
-    return fine_tune(loaded, chosen, out, settings, validation=validation, advance=advance)
+    return fine_tune(
+        loaded, chosen, out, settings, lora=lora, validation=validation, advance=advance
+    )

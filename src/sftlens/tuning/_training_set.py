@@ -13,11 +13,11 @@ def choose_training_facts(
     facts: Sequence[Fact],
     levels: Mapping[str, int],
     *,
-    level: int,
+    level: int | Sequence[int],
     size: int | None,
     seed: int,
 ) -> list[Fact]:
-    """Draw training facts of one level, balanced over topics (paper section 3).
+    """Draw training facts of one level or several, balanced over topics (paper section 3).
 
     Topics take turns, so that their numbers differ by at most one while they have facts left; a
     topic that runs out leaves its turns to the others. Different seeds draw different sets.
@@ -25,25 +25,27 @@ def choose_training_facts(
     Args:
         facts: of any split and domain; only in-domain facts of the train split are drawn.
         levels: mastery level by fact_id.
-        level: 0 to 4.
+        level: 0 to 4; several levels are drawn from as if they were one.
         size: facts to draw; None draws all.
         seed: of the draw.
 
     Returns:
-        The drawn facts; fewer than ``size`` when the level has no more.
+        The drawn facts; fewer than ``size`` when there are no more.
 
     Raises:
         UserError: when no fact qualifies.
     """
-    rng = random.Random(f"training set {level} {seed}")
+    wanted_levels = (level,) if isinstance(level, int) else tuple(level)
+    rng = random.Random(f"training set {'+'.join(map(str, wanted_levels))} {seed}")
     by_topic: dict[str, list[Fact]] = {}
     for fact in sorted(facts, key=lambda fact: fact.fact_id):
         in_training = fact.split == "train" and fact.domain == "in"
-        if in_training and levels.get(fact.fact_id) == level:
+        if in_training and levels.get(fact.fact_id) in wanted_levels:
             by_topic.setdefault(fact.topic, []).append(fact)
     if not by_topic:
+        named = " or ".join(map(str, wanted_levels))
         raise UserError(
-            f"no in-domain fact of the train split has level {level}; choose another level"
+            f"no in-domain fact of the train split has level {named}; choose another level"
         )
     queues = list(by_topic.values())
     rng.shuffle(queues)

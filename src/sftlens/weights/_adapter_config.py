@@ -9,10 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sftlens.checkpoints import ADAPTER_CONFIG, MERGE, read_json
+from sftlens.checkpoints import ADAPTER_CONFIG, read_json
 from sftlens.errors import UserError
 
-MERGE_FIRST = f"merge the adapter with peft first: {MERGE}"
+MERGE_FIRST = (
+    "merge the adapter with peft first: "
+    "PeftModel.from_pretrained(base, adapter).merge_and_unload().save_pretrained(folder)"
+)
 
 _READ = {
     "peft_type",

@@ -65,7 +65,12 @@ _KEYS = {
     "restorations": ["run", "method", "share"],
     "tensors": ["run", "name"],
 }
-TABLES = tuple(_COLUMNS)
+_OF_EACH_FACT = ("facts", "mastery", "scores", "divergence")
+TABLES: Mapping[str, tuple[str, ...] | None] = {
+    name: tuple(columns) if name in _OF_EACH_FACT else None for name, columns in _COLUMNS.items()
+}
+"""The tables that claims are judged by, with the columns of each; None for all, where some are
+named after shares."""
 
 
 class NotMeasuredError(Exception):

@@ -92,14 +92,15 @@ def paper_claims(
 
 
 def read_study(run: Path) -> dict[str, pl.DataFrame]:
-    """The tables of a run folder that claims are judged by, as far as they are there.
+    """The tables of a run folder that claims are judged by, as far as they are there, and of the
+    large ones no other columns.
 
     Raises:
         UserError: when one cannot be read.
     """
     paths = {name: run / f"{name}.parquet" for name in TABLES}
     return {
-        name: read_table(path, remedy="run the study again")
+        name: read_table(path, remedy="run the study again", only=TABLES[name])
         for name, path in paths.items()
         if path.is_file()
     }

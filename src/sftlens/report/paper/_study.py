@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
@@ -52,7 +52,7 @@ class Study:
             NotMeasuredError: when the table is missing or empty, or lacks a column.
             UserError: when it cannot be read.
         """
-        table = self.whole(name)
+        table = self.whole(name, columns)
         if missing := [column for column in columns if column not in table.columns]:
             raise NotMeasuredError(f"table {name} has no column {missing[0]}")
         try:
@@ -63,8 +63,12 @@ class Study:
             raise NotMeasuredError(f"table {name} is empty")
         return table
 
-    def whole(self, name: str) -> pl.DataFrame:
+    def whole(self, name: str, columns: Iterable[str] | None = None) -> pl.DataFrame:
         """A table as it is.
+
+        Args:
+            name: of the table.
+            columns: those that are needed, where it has to be read; None for all.
 
         Raises:
             NotMeasuredError: when it is missing.
@@ -73,7 +77,7 @@ class Study:
         source = self._of(name)
         if isinstance(source, pl.DataFrame):
             return source
-        return read_table(source, remedy="run the study again")
+        return read_table(source, remedy="run the study again", only=columns)
 
     @cached_property
     def runs(self) -> dict[str, Run]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Container
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -103,9 +104,10 @@ class PaperTables(NamedTuple):
         return notebook.as_html("the paper's tables", self.to_polars(), told)
 
 
-def paper_tables(study: Study) -> list[PaperTable]:
-    """Every table and figure of the paper, from the tables of a study."""
-    return [make_table(spec, study) for spec in CONTENTS]
+def paper_tables(study: Study, names: Container[str] | None = None) -> list[PaperTable]:
+    """Every table and figure of the paper, or those of these names, from a study's tables."""
+    wanted = [spec for spec in CONTENTS if names is None or spec.name in names]
+    return [make_table(spec, study) for spec in wanted]
 
 
 def write_paper_tables(run: Path) -> PaperTables:

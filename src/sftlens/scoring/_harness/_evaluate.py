@@ -6,7 +6,7 @@ import json
 import logging
 import random
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from sftlens.generation import LoadedModel, load_model
 from sftlens.progress import quiet_libraries
 from sftlens.scoring._harness._model import as_it_is, harness_model
-from sftlens.scoring._harness._tasks import HarnessTasks, harness_level, off_stdout
+from sftlens.scoring._harness._tasks import HarnessTasks, harness_level, no_bars, off_stdout
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -124,7 +124,11 @@ def evaluate_harness_tasks(
     for name, task in loaded.items():
         task.set_config(key="num_fewshot", value=num_fewshot[name])
         task.set_fewshot_seed(seed=settings.seed)
-    with off_stdout(), quiet_libraries(), as_it_is(pretrained, tokenizer), _seeded(settings.seed):
+    with ExitStack() as stack:
+        for quiet in (off_stdout(), quiet_libraries(), no_bars()):
+            stack.enter_context(quiet)
+        stack.enter_context(as_it_is(pretrained, tokenizer))
+        stack.enter_context(_seeded(settings.seed))
         with harness_level(logging.ERROR):
             wrapped = harness_model(pretrained, tokenizer, settings.batch_size)
         found = evaluate(

@@ -6,6 +6,7 @@ import logging
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -108,6 +109,26 @@ def off_stdout() -> Iterator[None]:
     """Send what the harness prints to standard error, for a block."""
     with redirect_stdout(sys.stderr):
         yield
+
+
+@contextmanager
+def no_bars() -> Iterator[None]:
+    """Keep the harness from drawing progress bars, for a block.
+
+    It has many of them and no switch. They are all of one class, and with ``disable`` a bar still
+    counts and draws nothing.
+    """
+    tqdm: Any = import_module("tqdm").tqdm  # brings no types along
+    draw = tqdm.__init__
+
+    def disabled(self: Any, *arguments: Any, **options: Any) -> None:
+        draw(self, *arguments, **{**options, "disable": True})
+
+    tqdm.__init__ = disabled
+    try:
+        yield
+    finally:
+        tqdm.__init__ = draw
 
 
 @contextmanager

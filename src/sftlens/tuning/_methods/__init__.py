@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated, Any, get_args
 
-from pydantic import Field
+from pydantic import BaseModel, Field
 
 from sftlens.errors import UserError
+from sftlens.tuning._lora import LORA, LoraSettings
 from sftlens.tuning._methods._early_stop import EarlyStop
 from sftlens.tuning._methods._kl import KL
 from sftlens.tuning._methods._l2_sp import L2SP
@@ -27,20 +28,21 @@ METHODS: dict[str, type[MethodSettings]] = {
 
 
 def method_settings(name: str, **given: Any) -> dict[str, Any]:
-    """The settings of a method as ``TuneSettings`` takes them; what is None was not given.
+    """The settings of a method, or of LoRA, that were given; what is None was not.
 
     Raises:
         UserError: when there is no such method, or it has no such setting.
     """
-    if name not in METHODS:
-        raise UserError(f"method {name!r}: there is none; choose from {', '.join(METHODS)}")
+    kinds: dict[str, type[BaseModel]] = {**METHODS, LORA: LoraSettings}
+    if name not in kinds:
+        raise UserError(f"method {name!r}: there is none; choose from {', '.join(kinds)}")
     settings = {field: value for field, value in given.items() if value is not None}
     for field in settings:
-        if field not in METHODS[name].model_fields:
+        if field not in kinds[name].model_fields:
             raise UserError(
                 f"{field} {settings[field]} has no effect on method {name!r}; leave it out"
             )
-    return {"name": name, **settings}
+    return settings
 
 
 __all__ = [
