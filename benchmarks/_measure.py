@@ -1,4 +1,4 @@
-"""Wall time and peak private memory of a command."""
+"""Wall time, processor time and peak private memory of a command."""
 
 from __future__ import annotations
 
@@ -18,9 +18,14 @@ INTERVAL = 0.02
 
 
 class Measured(NamedTuple):
-    """What a command took."""
+    """What a command took.
+
+    ``cpu_seconds`` are those of all cores and of all that it started, by samples; None where the
+    system does not tell. They hardly depend on what else the machine does.
+    """
 
     seconds: float
+    cpu_seconds: float | None
     peak_bytes: int
     code: int
     out: str
@@ -63,6 +68,7 @@ def measure(command: Sequence[str]) -> Measured:
         resident = usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
         return Measured(
             seconds=seconds,
+            cpu_seconds=sum(sampler.cpu.values()) if sampler.cpu else None,
             peak_bytes=sampler.peak or resident,
             code=process.returncode,
             out=out.read().decode(errors="replace"),
@@ -71,20 +77,24 @@ def measure(command: Sequence[str]) -> Measured:
 
 
 class _Sampler(threading.Thread):
-    """Watches the memory of a process and its descendants until it has ended."""
+    """Watches the memory and the time of a process and its descendants until it has ended."""
 
     def __init__(self, process: int) -> None:
         super().__init__(daemon=True)
         self._process = process
         self.ended = threading.Event()
         self.peak = 0
+        self.cpu: dict[int, float] = {}  # seconds by process, as last seen
 
     def run(self) -> None:
         pause = INTERVAL
         while not self.ended.wait(pause):
             begin = time.perf_counter()
-            now = sum(_proportional(process) or 0 for process in _tree(self._process))
-            self.peak = max(self.peak, now)
+            tree = _tree(self._process)
+            self.peak = max(self.peak, sum(_proportional(process) or 0 for process in tree))
+            for process in tree:
+                if (spent := _cpu_seconds(process)) is not None:
+                    self.cpu[process] = spent
             # Reading holds the process's memory map; the measured must not wait for it.
             pause = max(INTERVAL, 10 * (time.perf_counter() - begin))
 
@@ -96,6 +106,15 @@ def _tree(process: int) -> list[int]:
             for children in Path(f"/proc/{parent}/task").glob("*/children"):
                 found += map(int, children.read_text().split())
     return found
+
+
+def _cpu_seconds(process: int) -> float | None:
+    """Processor time of a process and its threads; not of its children, which are seen too."""
+    try:
+        fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return None
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def _proportional(process: int) -> int | None:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sftlens.advice._advice import unpiloted
+from sftlens.advice._advice import Graded, rough_levels, unpiloted
 from sftlens.advice._candidates import Candidate, grid, levels_text, recipe
 from sftlens.advice._decide import choose, larger_sizes, rivals
 from sftlens.advice._measure import Answers, Measure
@@ -179,6 +179,13 @@ def test_every_level_of_both_domains_weighs_the_same() -> None:
 )
 def test_the_papers_choice(available: list[int], chosen: Candidate | None) -> None:
     assert unpiloted(available) == chosen
+
+
+@pytest.mark.parametrize(("shares", "told"), [((0.1, 0.3), []), ((0.5, 0.1), ["30.0 %"])])
+def test_rough_levels_are_told(shares: tuple[float, float], told: list[str]) -> None:
+    graded = [Graded(level, 50, share, 0.5, 0.5) for level, share in enumerate((1.0, *shares))]
+    found = rough_levels(Candidate((1, 2), 60), graded)
+    assert [one.evidence.split(" of ")[0] for one in found] == told
 
 
 def test_levels_in_words() -> None:

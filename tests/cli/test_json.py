@@ -265,3 +265,18 @@ def test_demo_and_report(sftlens: Call, demo_run: Path, monkeypatch: pytest.Monk
     assert set(again["missing"]) == {"other_tasks"}
     assert "accuracy_by_size" in again["tables"]
     assert (demo_run / "index.html").read_text() == page
+
+
+def test_advise(
+    sftlens: Call, base: Path, world: Path, mastery_folder: Path, tmp_path: Path
+) -> None:
+    job = ("advise", base, world, "--mastery", mastery_folder)
+    found = run_twice(sftlens, tmp_path / "advice", *job)
+    assert set(found) == {
+        *("advice", "candidates", "levels", "budget", "num_runs", "num_facts", "notes", "out")
+    }
+    assert found["num_facts"]["advised"] == found["advice"]["train_on"]["size"]
+    assert found["out"] == str(tmp_path / "advice")
+    command = found["advice"]["command"].split()[1:-2]
+    tuned = sftlens(*command, "--out", tmp_path / "tuned", "--json").json
+    assert tuned["num_facts"] == found["num_facts"]["advised"]

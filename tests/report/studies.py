@@ -36,6 +36,7 @@ class Study:
     divergence: bool = True
     restored: bool = True
     validation: bool = False
+    references: bool = True  # base scores, a second scoring, and the tensors
     quick: bool = False
     model: str = "scale-2m"
     subject: str = "Tavri"
@@ -80,6 +81,8 @@ def make_study(folder: Path, study: Study) -> Path:
     _divergence(study, facts, mastery, runs, rng).write_parquet(folder / "divergence.parquet")
     _concentration(study, runs, rng).write_parquet(folder / "concentration.parquet")
     _restorations(study, runs).write_parquet(folder / "restorations.parquet")
+    if study.references:
+        _references(folder, runs, np.random.default_rng(8))
     settings = {
         "model": study.model,
         "sizes": list(study.sizes),
@@ -92,6 +95,36 @@ def make_study(folder: Path, study: Study) -> Path:
         folder, stage="study", config={"settings": settings}, result={"num_jobs": len(runs)}
     )
     return folder
+
+
+def _references(folder: Path, runs: pl.DataFrame, rng: np.random.Generator) -> None:
+    scores = pl.read_parquet(folder / "scores.parquet")
+    tuned = scores.filter(pl.col("method") == "tuned")
+    first = tuned.filter(pl.col("run") == runs["run"][0])
+    level = first.join(pl.read_parquet(folder / "mastery.parquet"), on="fact_id")["level"]
+    right = rng.random(len(first)) < 0.1 + 0.2 * level.to_numpy()
+    first.select("fact_id", correct=right).write_parquet(folder / "base_scores.parquet")
+    turned = rng.random(len(first)) < 0.02
+    first.select("run", "fact_id", "correct", again=pl.col("correct") ^ turned).write_parquet(
+        folder / "noise.parquet"
+    )
+    rows = [
+        {
+            "run": run,
+            "name": f"blocks.{layer}.{module}",
+            "layer": layer,
+            "module": module,
+            "region": "block",
+            "num_parameters": size,
+            "num_changed": size - 5,
+            "sum_relative": float(size * rng.gamma(2, 1)),
+            "sum_absolute": float(size * rng.gamma(20, 1e-4)),
+        }
+        for run in runs["run"]
+        for layer in range(3)
+        for module, size in (("attn.q", 400), ("attn.o", 400), ("mlp.up", 1600))
+    ]
+    pl.DataFrame(rows).write_parquet(folder / "tensors.parquet")
 
 
 def _facts(study: Study, rng: np.random.Generator) -> pl.DataFrame:

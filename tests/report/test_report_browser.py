@@ -2,36 +2,20 @@
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from browsing import needs_chromium, opened
 from studies import Study
 
 from sftlens.report import write_report
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser, Page
+    from playwright.sync_api import Browser
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
-FLAGS = (
-    "--no-sandbox --disable-gpu --disable-background-networking --disable-component-update "
-    "--disable-sync --no-first-run"
-)
-
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed")
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS.split())
-        yield browser
-        browser.close()
+pytestmark = needs_chromium
 
 
 @pytest.fixture(scope="module")
@@ -39,37 +23,15 @@ def path(study_folder: Callable[[Study], Path]) -> Path:
     return write_report(study_folder(Study(model="<script>alert(1)</script>")))
 
 
-def _opened(browser: Browser, path: Path, width: int, scheme: str) -> tuple[Page, list[str]]:
-    context = browser.new_context(
-        viewport={"width": width, "height": 900},
-        color_scheme=scheme,  # type: ignore[arg-type]
-        offline=True,
-    )
-    page = context.new_page()
-    troubles: list[str] = []
-    page.on("console", lambda message: troubles.append(f"{message.type}: {message.text}"))
-    page.on("pageerror", lambda error: troubles.append(f"error: {error}"))
-    page.on("dialog", lambda dialog: (troubles.append(dialog.message), dialog.dismiss()))
-    page.on(
-        "request",
-        lambda request: (
-            None if request.url == path.as_uri() else troubles.append(f"request: {request.url}")
-        ),
-    )
-    page.goto(path.as_uri())
-    page.wait_for_selector("html[data-drawn]", state="attached", timeout=60_000)
-    return page, troubles
-
-
 @pytest.mark.parametrize("width", [1280, 390])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_the_page_draws_itself(browser: Browser, path: Path, width: int, scheme: str) -> None:
-    page, troubles = _opened(browser, path, width, scheme)
+    page, troubles = opened(browser, path, width, scheme)
     num_plots = page.locator(".plot").count()
     assert num_plots == 22
     assert page.locator(".plot:has(svg.main-svg)").count() == num_plots
     assert page.evaluate("document.documentElement.scrollWidth") == width
-    assert "<script>alert(1)</script>" in page.locator("#summary").inner_text()
+    assert "<script>alert(1)</script>" in page.locator("#model").inner_text()
     ink = page.evaluate("document.querySelector('.plot').layout.font.color")
     assert ink == {"light": "#1d242c", "dark": "#e6eaef"}[scheme]
     assert troubles == []
@@ -77,7 +39,7 @@ def test_the_page_draws_itself(browser: Browser, path: Path, width: int, scheme:
 
 
 def test_hovering_shows_the_exact_number(browser: Browser, path: Path) -> None:
-    page, troubles = _opened(browser, path, 1280, "light")
+    page, troubles = opened(browser, path, 1280, "light")
     plot = page.locator('[data-figure="accuracy-in"]')
     plot.scroll_into_view_if_needed()
     plot.locator(".scatterlayer .trace").first.locator(".point").first.hover(force=True)
@@ -92,7 +54,7 @@ def test_hovering_shows_the_exact_number(browser: Browser, path: Path) -> None:
 
 
 def test_choosing_a_training_level(browser: Browser, path: Path) -> None:
-    page, troubles = _opened(browser, path, 1280, "light")
+    page, troubles = opened(browser, path, 1280, "light")
     assert page.locator(".panel:visible").count() == 1
     page.locator(".tabs label", has_text="level 3").click()
     assert page.locator(".panel:visible").get_attribute("data-level") == "3"
@@ -109,8 +71,46 @@ def test_the_tables_are_there_without_javascript(browser: Browser, path: Path) -
     context = browser.new_context(java_script_enabled=False, offline=True)
     page = context.new_page()
     page.goto(path.as_uri())
-    assert page.locator("noscript p").count() == 1  # elements only where scripts are off
+    assert page.locator("noscript p").count() == 3  # elements only where scripts are off
     assert page.locator(".chart:visible").count() == 0
     page.locator("#restoration details summary").first.click()
     assert page.locator('[data-table="gains"]').is_visible()
     context.close()
+
+
+def test_the_theme_is_chosen_and_kept(browser: Browser, path: Path) -> None:
+    page, troubles = opened(browser, path, 1280, "light")
+
+    def shown() -> tuple[str, str]:
+        page.wait_for_selector("html[data-drawn]", state="attached", timeout=60_000)
+        back = page.evaluate("getComputedStyle(document.body).backgroundColor")
+        return back, page.evaluate("document.querySelector('.plot').layout.font.color")
+
+    light = ("rgb(246, 247, 248)", "#1d242c")
+    dark = ("rgb(16, 20, 24)", "#e6eaef")
+    assert shown() == light
+    page.locator("#theme").focus()
+    page.keyboard.press("Enter")
+    assert page.locator("#theme").inner_text() == "Theme: dark"
+    assert shown() == dark
+    page.reload()
+    assert shown() == dark
+    page.locator("#theme").click()
+    assert page.locator("#theme").inner_text() == "Theme: light"
+    assert shown() == light
+    assert troubles == []
+    page.context.close()
+
+
+def test_printing_is_light_and_whole(browser: Browser, path: Path) -> None:
+    page, troubles = opened(browser, path, 1280, "dark")
+    page.emulate_media(media="print", color_scheme="dark")
+    page.evaluate("dispatchEvent(new Event('beforeprint'))")
+    assert page.evaluate("getComputedStyle(document.body).color") == "rgb(0, 0, 0)"
+    assert page.evaluate("document.querySelector('.plot').layout.font.color") == "#1d242c"
+    assert page.locator(".panel:visible").count() == page.locator(".panel").count()
+    assert page.locator("details:not([open])").count() == 0
+    page.evaluate("dispatchEvent(new Event('afterprint'))")
+    assert page.locator("details[open]").count() == 0
+    assert troubles == []
+    page.context.close()

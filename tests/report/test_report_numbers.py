@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from scipy import stats
 from studies import Study
 
 from sftlens.report import write_report
+from sftlens.report.inference import paper_claims, read_study
 
 
 @pytest.fixture(scope="module")
@@ -183,3 +185,79 @@ def test_the_settings(page: Page) -> None:
     assert settings["model"] == "scale-2m"
     assert settings["sizes"] == "30, 120, 480"
     assert settings["quick"] == "no"
+
+
+def test_the_map_of_layers_and_modules(page: Page, run: Path) -> None:
+    tensors = pl.read_parquet(run / "tensors.parquet")
+    for measure in ("relative", "absolute"):
+        rows = page.rows(f"weights-{measure}")
+        assert [row[0] for row in rows] == ["0", "1", "2", "all layers"]
+        assert page.tables[f"weights-{measure}"][0][1:] == [
+            *("attn.o", "attn.q", "mlp.up", "all modules")
+        ]
+        change = pl.col(f"sum_{measure}")
+        shares = tensors.with_columns(
+            fraction=change / change.sum().over("run"),
+            even=pl.col("num_parameters") / pl.col("num_parameters").sum().over("run"),
+        )
+        for layer, row in enumerate(rows[:3]):
+            for module, text in zip(("attn.o", "attn.q", "mlp.up"), row[1:4], strict=True):
+                here = shares.filter(pl.col("layer") == layer, pl.col("module") == module)
+                times, fraction = text.split()[:2]
+                assert float(times) == pytest.approx(
+                    (here["fraction"] / here["even"]).mean(), abs=0.0051
+                )
+                assert float(fraction) == pytest.approx(100 * here["fraction"].mean(), abs=0.051)
+        assert rows[3][4].startswith("1.00 100.0")
+
+
+def test_the_base_model_among_the_ways(page: Page, run: Path, scored: pl.DataFrame) -> None:
+    base = pl.read_parquet(run / "base_scores.parquet")
+    asked = scored.unique("fact_id").drop("correct").join(base, on="fact_id")
+    (row,) = [row for row in page.rows("strategies") if row[0].startswith("base model")]
+    out = asked.filter(pl.col("domain") == "out")  # of which no choice was made
+    assert _first(row[2]) == pytest.approx(_accuracy(out), abs=0.051)
+
+
+def test_the_first_screen_says_what_the_tables_say(
+    page: Page, run: Path, scored: pl.DataFrame
+) -> None:
+    told = page.texts["brief-knowledge"]
+    largest = scored.filter(
+        pl.col("method") == "tuned", pl.col("size") == 480, pl.col("domain") == "in"
+    )
+    means = [_accuracy(largest.filter(pl.col("level") == level)) for level in range(5)]
+    for mean in (min(means), max(means)):
+        assert f"{mean:.1f} % (" in told
+    known = largest.filter(pl.col("test_level") == 4)
+    kept = [100 * known.filter(pl.col("level") == level)["correct"].mean() for level in range(5)]
+    for mean in (min(kept), max(kept)):
+        assert f"{mean:.1f} % (" in told
+    claims = paper_claims(read_study(run))
+    counts = dict(claims["decision"].value_counts().iter_rows())
+    measured = len(claims) - counts.get("not measured", 0)
+    assert f"Of the {measured} claims of the paper" in told
+    assert f"{counts['holds']} hold" in told
+    assert f"{counts['undecided']} " in told
+
+
+def test_each_question_shows_the_decision_on_its_claim(page: Page, run: Path) -> None:
+    claims = paper_claims(read_study(run))
+    decisions = dict(claims.select("claim", "decision").iter_rows())
+    for answer, claim in (
+        ("size", "size-in"),
+        ("divergence", "kl-accuracy"),
+        ("concentration", "concentration-over-null"),
+        ("restoration", "restoration-in"),
+        ("controls", "over-random-in"),
+    ):
+        judged = f"Here, after correction for all claims: {decisions[claim]}"
+        assert judged in page.texts[f"answer-{answer}"]
+
+
+def test_every_short_answer_leads_to_its_evidence(page: Page) -> None:
+    for name in ("done", "knowledge", "do", "careful"):
+        card = page.source.split(f'id="brief-{name}"')[1].split("</section>")[0]
+        anchors = re.findall(r'<a href="#([\w-]+)">', card)
+        assert anchors
+        assert all(f'id="{anchor}"' in page.source for anchor in anchors)

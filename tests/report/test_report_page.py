@@ -55,7 +55,8 @@ def test_hostile_names_stay_text(study_folder: Make) -> None:
         frame = pl.read_parquet(run / f"{name}.parquet")
         renamed = frame.with_columns(pl.col("topic").replace({"P17": HOSTILE}))
         renamed.write_parquet(run / f"{name}.parquet")
-    for name in ("runs", "scores", "divergence", "concentration", "restorations"):
+    of_runs = ("runs", "scores", "divergence", "concentration", "restorations", "tensors", "noise")
+    for name in of_runs:
         frame = pl.read_parquet(run / f"{name}.parquet")
         odd = frame.with_columns(pl.col("run").replace({"level0-size30-seed0": HOSTILE}))
         odd.write_parquet(run / f"{name}.parquet")

@@ -18,6 +18,9 @@ Basis = Literal["pilot", "paper"]
 _PAPERS = f"the paper's, of {_paper.MODEL}, not of this model"
 
 
+_MANY_UNCERTAIN = 0.25  # share of the advised levels' facts
+
+
 class Statement(NamedTuple):
     """One piece of advice.
 
@@ -227,19 +230,32 @@ def dropped(
             sure = rival.behind.low > 0
             advice = "Drop: surely worse." if sure else "Not needed."
             evidence = f"The choice exceeds {rival.candidate} by {interval_points(rival.behind)}."
-        elif basis == "pilot":
-            advice, evidence = "Not needed.", "Was not tried alone: the budget did not bear it."
-        elif one.level == 0:
-            advice = "Drop: the base never gave the answer."
-            evidence = (
-                f"{percent(one.paper_240)} after 240 and {percent(one.paper_1920)} after 1,920 "
-                f"facts of this level, against {percent(max(_paper.AT_240))} at best; {_PAPERS}."
-            )
         else:
-            advice = "Not needed."
-            evidence = f"{percent(one.paper_240)} after 240 facts of this level; {_PAPERS}."
+            advice = "Drop: the base never gave the answer." if one.level == 0 else "Not needed."
+            untried = "Not tried alone within this budget. " if basis == "pilot" else ""
+            evidence = (
+                f"{untried}{percent(one.paper_240)} after 240 and {percent(one.paper_1920)} after "
+                f"1,920 facts of this level, against {percent(max(_paper.AT_240))} at best; "
+                f"{_PAPERS}."
+            )
         found.append(Dropped(one.level, one.num_facts, advice, evidence))
     return found
+
+
+def rough_levels(chosen: Candidate | None, graded: Sequence[Graded]) -> list[Statement]:
+    """What to know where many of the advised facts have an uncertain level."""
+    own = [one for one in graded if chosen and one.level in chosen.levels and one.uncertain]
+    uncertain = sum(one.num_facts * (one.uncertain or 0.0) for one in own)
+    total = sum(one.num_facts for one in graded if chosen and one.level in chosen.levels)
+    if not total or uncertain / total < _MANY_UNCERTAIN:
+        return []
+    return [
+        Statement(
+            "Take the levels as rough; probe with more templates or samples to sort facts better.",
+            f"{percent(uncertain / total)} of the facts of these levels have a 95 % interval of R "
+            "that reaches into another level.",
+        )
+    ]
 
 
 def seeds_text(number: int) -> str:

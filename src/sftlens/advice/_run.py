@@ -21,6 +21,7 @@ from sftlens.advice._advice import (
     graded_levels,
     papers_statements,
     pilot_statements,
+    rough_levels,
     unpiloted,
 )
 from sftlens.advice._candidates import Candidate, grid, recipe
@@ -299,7 +300,7 @@ def _result(
         else {"levels": list(chosen.levels), "size": chosen.size, "seed": settings.seed},
         "drop": [one._asdict() for one in drop],
         "expect": dict(expect),
-        "statements": [one._asdict() for one in statements],
+        "statements": [one._asdict() for one in [*statements, *rough_levels(chosen, graded)]],
         "limits": _limits(settings),
         "basis": "pilot" if settings.pilot else "paper",
         "command": None if chosen is None else _command(told),

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from sftlens.cli._app import Json, app, emit
-from sftlens.cli._tables import print_line
+from sftlens.cli._tables import print_line, print_table
 
 
 @app.command()
@@ -29,9 +29,17 @@ def divergence(
     from sftlens.divergence import run_divergence
 
     result = run_divergence(base, tuned, facts, mastery, out)
-    text = (
-        f"KL(tuned ‖ base) {result.kl:.3f} nats (95 % interval {result.low:.3f} to "
-        f"{result.high:.3f}) over the top ten tokens, {result.kl_full:.3f} nats over the whole "
-        f"vocabulary, on {result.num_facts} facts: {out}"
-    )
-    emit(result._asdict(), as_json, lambda: print_line(text))
+
+    def show() -> None:
+        interval = f"{result.low:.3f} to {result.high:.3f}"
+        print_table(
+            f"KL(tuned ‖ base) in nats, on {result.num_facts} facts",
+            ["over", "mean", "95 % interval"],
+            [
+                ["top ten tokens", f"{result.kl:.3f}", interval],
+                ["whole vocabulary", f"{result.kl_full:.3f}", None],
+            ],
+        )
+        print_line(f"written to {out}")
+
+    emit(result._asdict(), as_json, show)

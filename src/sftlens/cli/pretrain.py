@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from sftlens.cli._app import Json, app, checked, default, emit, setting
-from sftlens.cli._tables import print_line
+from sftlens.cli._tables import print_line, print_table
 from sftlens.facts import topics_with
 from sftlens.generation import question_prompt
 from sftlens.world import Preset, PretrainSettings, TellingSettings
@@ -69,5 +69,10 @@ def pretrain(
         markers=[question_prompt("")],
     )
     result = {**done._asdict(), "out": str(out)}
-    text = f"{done.num_parameters:,} parameters, loss {done.final_loss:.2f}: {out}"
-    emit(result, as_json, lambda: print_line(text))
+
+    def show() -> None:
+        row = [f"{done.num_parameters:,}", f"{done.num_steps:,}", f"{done.final_loss:.2f}"]
+        print_table("pre-trained", ["parameters", "steps", "final loss"], [row])
+        print_line(f"written to {out}")
+
+    emit(result, as_json, show)

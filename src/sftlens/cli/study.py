@@ -101,9 +101,14 @@ def _show_plan(found: Planned) -> None:
 
 
 def _show_run(result: StudyResult) -> None:
-    print_line(
-        f"{result.num_done} of {result.num_jobs} jobs done, {result.num_failed} failed, "
-        f"{result.num_skipped} skipped since they wait for a failed one"
+    print_table(
+        f"{result.num_jobs} jobs",
+        ["", "jobs"],
+        [
+            ["done", result.num_done],
+            ["failed", result.num_failed],
+            ["skipped, since they wait for a failed one", result.num_skipped],
+        ],
     )
     for name, reason in result.failures.items():
         print_line(f"{name}: {reason}")

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from sftlens.cli._app import Json, app, checked, default, emit, setting
-from sftlens.cli._tables import print_line
+from sftlens.cli._tables import print_line, print_table
 from sftlens.tuning import LORA, METHODS, LoraSettings, TuneSettings, method_settings, run_tune
 
 S = TuneSettings
@@ -83,10 +83,22 @@ def tune(
     )
     if result is None:  # another process tells it
         return
-    kept = f", {result.kept_bytes / 1e9:.2g} GB kept beside the model" if result.kept_bytes else ""
+
     levels = "all levels" if level is None else f"level {level}"
-    text = (
-        f"{result.num_facts} facts of {levels}, {result.num_steps} steps, "
-        f"loss {result.final_loss:.2f}{kept}: {out}"
-    )
-    emit(result._asdict(), as_json, lambda: print_line(text))
+
+    def show() -> None:
+        print_table(
+            f"fine-tuned on facts of {levels}",
+            ["facts", "steps", "final loss", "kept beside the model"],
+            [
+                [
+                    f"{result.num_facts:,}",
+                    f"{result.num_steps:,}",
+                    f"{result.final_loss:.2f}",
+                    f"{result.kept_bytes / 1e9:.2g} GB" if result.kept_bytes else None,
+                ]
+            ],
+        )
+        print_line(f"written to {out}")
+
+    emit(result._asdict(), as_json, show)

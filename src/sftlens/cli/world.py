@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from sftlens.cli._app import Json, app, checked, default, emit, setting
-from sftlens.cli._tables import print_line
+from sftlens.cli._tables import print_line, print_table
 from sftlens.world import WorldSettings, write_world
 
 S = WorldSettings
@@ -26,5 +27,11 @@ def world(
     settings = checked(S, num_facts_in=num_facts_in, num_facts_out=num_facts_out, seed=seed)
     made = write_world(out, settings)
     result = {"num_facts": len(made.facts), "num_texts": len(made.corpus), "out": str(out)}
-    text = f"{len(made.facts)} facts, told {len(made.corpus)} times: {out}"
-    emit(result, as_json, lambda: print_line(text))
+
+    def show() -> None:
+        counts = Counter((fact.domain, fact.split) for fact in made.facts)
+        rows = [[*key, f"{count:,}"] for key, count in sorted(counts.items())]
+        print_table(f"{len(made.facts):,} facts", ["domain", "split", "facts"], rows)
+        print_line(f"told {len(made.corpus):,} times; written to {out}")
+
+    emit(result, as_json, show)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import gc
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import polars as pl
 
+from sftlens import notebook
 from sftlens.checkpoints import is_adapter, model_identity, resolve_model
 from sftlens.divergence._divergence import base_outlook, divergence
 from sftlens.errors import UserError
@@ -42,6 +43,21 @@ class DivergenceResult(NamedTuple):
     kl_full: float
     num_facts: int
     out: str
+
+    def to_polars(self) -> pl.DataFrame:
+        """One row."""
+        return notebook.one_row(self._asdict())
+
+    def to_pandas(self) -> Any:
+        """The same for pandas.
+
+        Raises:
+            UserError: when pandas is not installed.
+        """
+        return notebook.as_pandas(self.to_polars())
+
+    def _repr_html_(self) -> str:
+        return notebook.as_html("KL(tuned ‖ base), nats", self.to_polars())
 
 
 def run_divergence(

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import polars as pl
 
+from sftlens import notebook
 from sftlens.checkpoints import model_identity, resolve_model
 from sftlens.facts import Fact, Topic, facts_hash, facts_table, read_facts, topics_with
 from sftlens.generation import Completed, Decoding, Generator
@@ -72,6 +73,25 @@ class ProbeResult(NamedTuple):
     categories: dict[str, int] | None
     examples: list[dict[str, Any]]
     notes: list[str]
+
+    def to_polars(self) -> pl.DataFrame:
+        """A row a mastery level: level, num_facts, uncertain (a fraction)."""
+        levels = range(len(self.levels))
+        rows = zip(levels, self.levels, self.uncertain, strict=True)
+        schema = {"level": pl.Int64, "num_facts": pl.Int64, "uncertain": pl.Float64}
+        return pl.DataFrame(list(rows), schema=schema, orient="row")
+
+    def to_pandas(self) -> Any:
+        """The same for pandas.
+
+        Raises:
+            UserError: when pandas is not installed.
+        """
+        return notebook.as_pandas(self.to_polars())
+
+    def _repr_html_(self) -> str:
+        title = f"{self.num_facts:,} facts by mastery level"
+        return notebook.as_html(title, self.to_polars(), [*self.notes, f"written to {self.out}"])
 
 
 def run_probe(

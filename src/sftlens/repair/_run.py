@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import polars as pl
 
+from sftlens import notebook
 from sftlens.checkpoints import model_name, resolve_model
 from sftlens.facts import facts_hash, facts_table, read_facts
 from sftlens.manifest import content_key, finished_result, write_manifest
@@ -79,6 +80,22 @@ class RepairResult(NamedTuple):
     num_facts: dict[str, int]
     notes: list[str]
     out: str
+
+    def to_polars(self) -> pl.DataFrame:
+        """A row a model on the test facts: the table ``front``."""
+        return notebook.many_rows(self.front)
+
+    def to_pandas(self) -> Any:
+        """The same for pandas.
+
+        Raises:
+            UserError: when pandas is not installed.
+        """
+        return notebook.as_pandas(self.to_polars())
+
+    def _repr_html_(self) -> str:
+        shown = self.to_polars().drop("groups", strict=False)
+        return notebook.as_html("repair, on test facts", shown, [self.chosen["why"], *self.notes])
 
 
 def run_repair(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from sftlens.report._answers import Answers, Cell
 from sftlens.report._effects import Effects
 from sftlens.report._findings import DOMAIN_NAMES, facts_text, method_name, surely_better
@@ -138,8 +140,8 @@ def _restoration_advice(answers: Answers, effects: Effects) -> list[str]:
     ]
     if restore and simpler:
         texts.append(
-            f"The gain needs no ranking here: {listed([method_name(n) for n in simpler])} at its "
-            "own best strength is not surely worse."
+            f"The gain needs no ranking here: {_methods_text(simpler)} at its own best strength is "
+            "not surely worse."
         )
     if effects.restored_over_recommended and effects.recommendation:
         cell, effect = effects.restored_over_recommended
@@ -155,6 +157,14 @@ def _restoration_advice(answers: Answers, effects: Effects) -> list[str]:
                 f"{cell_text(answers, effects.recommendation.cell)}: {points(effect[primary])}."
             )
     return texts
+
+
+def _methods_text(names: Sequence[str]) -> str:
+    """The first three by name, the others by number."""
+    shown = [method_name(name) for name in names[:3]]
+    if len(names) > 4:
+        return f"{', '.join(shown)} or any of {len(names) - 3} other methods"
+    return " or ".join(method_name(name) for name in names)
 
 
 def be_careful(

@@ -43,6 +43,10 @@ def explorer(answers: Answers, tables: Tables, base: Row | None) -> dict[str, An
     if not cells:
         return None
     methods = [m for m in answers.methods() if any(cell.method == m for cell in cells)]
+    for domain in answers.domains:
+        for level in range(NUM_LEVELS):  # level by level, which share the draws of a bootstrap
+            for cell in cells:
+                answers.accuracy(cell, domain, "test", level)
     norms = _norms(tables)
     groups = []
     for level, size in sorted({cell[:2] for cell in cells}):

@@ -24,7 +24,14 @@ from sftlens.report._findings import DOMAIN_NAMES
 from sftlens.report._mastery import ExposurePoint, TopicLevels
 from sftlens.report._shift import RANKINGS, Concentration, Divergence
 from sftlens.report._style import LEVELS, method_mark
-from sftlens.report._wording import number, percent, percent_interval, share_text, value_interval
+from sftlens.report._wording import (
+    clipped,
+    number,
+    percent,
+    percent_interval,
+    share_text,
+    value_interval,
+)
 from sftlens.scoring import Estimate
 
 
@@ -57,7 +64,7 @@ def exposure_figure(found: Sequence[ExposurePoint]) -> Figure:
 
 def topics_figure(found: Sequence[TopicLevels]) -> Figure:
     """How many facts of each topic have which level."""
-    names = [html.escape(topic.topic) for topic in found]
+    names = [html.escape(clipped(topic.topic, 40)) for topic in found]
     traces = [
         go.Bar(
             orientation="h",
@@ -168,8 +175,8 @@ def scatter_figure(divergence: Divergence) -> Figure:
                 y=[100 * point.accuracy for point in found],
                 marker={"color": mark.light, "symbol": mark.symbol, "size": 8, "opacity": 0.85},
                 text=[
-                    f"{html.escape(point.run)}<br>KL {number(point.kl, 3)} nats, accuracy "
-                    f"{percent(point.accuracy)}<br>{number(point.num_facts)} facts"
+                    f"{html.escape(clipped(point.run, 80))}<br>KL {number(point.kl, 3)} nats, "
+                    f"accuracy {percent(point.accuracy)}<br>{number(point.num_facts)} facts"
                     for point in found
                 ],
                 hovertemplate=HOVER,

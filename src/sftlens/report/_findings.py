@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from sftlens.report._answers import RELATIVE, Answers, Cell
 from sftlens.report._effects import Effect, Effects, Restoration
@@ -32,6 +32,8 @@ TONES = {
     Sign.UNCLEAR: "unclear",
     Sign.UNKNOWN: "unclear",
 }
+_TOLD_CONTROLS = ("random", "interpolation")
+_MOST_TOLD = 3  # controls, beyond which the others are counted
 NULL_MARGIN = 0.05  # a concentration closer to its null than this says nothing
 
 
@@ -55,22 +57,28 @@ class Finding:
     sentences: Sequence[str]
     items: Sequence[Item] = ()
     evidence: str  # the section's anchor
+    claims: Sequence[str] = ()  # of the paper, that answer the same question
 
 
 def method_name(method: str) -> str:
     """A restoration method as a reader meets it."""
-    return {
+    plain = method.removesuffix("-matched")
+    name = {
         RELATIVE: "largest relative change",
+        "relative-bottom": "smallest relative change",
+        "absolute": "largest absolute change",
         "random": "random choice",
+        "small-base": "smallest base weights",
         "interpolation": "plain interpolation",
-    }.get(method, method)
+    }.get(plain, plain)
+    return name if plain == method else f"{name}, same removed norm"
 
 
 def find_all(
     answers: Answers, effects: Effects, divergence: Divergence, concentration: Concentration
 ) -> list[Finding]:
     """The answers of the first screen, in reading order."""
-    return [
+    found = [
         _size(answers, effects),
         _level(answers, effects),
         _divergence(divergence),
@@ -78,6 +86,16 @@ def find_all(
         _restoration(answers, effects),
         _controls(answers, effects),
     ]
+    domain = answers.primary
+    claims = {
+        "size": (f"size-{domain}",),
+        "level": ("level-matters", f"low-mastery-worst-{domain}"),
+        "divergence": ("kl-accuracy",),
+        "concentration": ("concentration-over-null",),
+        "restoration": (f"restoration-{domain}",),
+        "controls": (f"over-random-{domain}", f"over-interpolation-{domain}"),
+    }
+    return [replace(one, claims=claims[one.name]) for one in found]
 
 
 def facts_text(answers: Answers, cell: Cell) -> str:
@@ -319,6 +337,7 @@ def _controls(answers: Answers, effects: Effects) -> Finding:
     if not effects.restorations or not measured:
         return _unmeasured("controls", question, "no control was scored beside the restoration")
     sentences, signs = [], []
+    others = []
     for name, effect in measured.items():
         best = effects.pooled_over_best.get(name, {})
         signs += [sign(effect[primary]), sign(best.get(primary))]
@@ -333,11 +352,20 @@ def _controls(answers: Answers, effects: Effects) -> Finding:
             Sign.UNCLEAR: "cannot be told apart from it",
             Sign.UNKNOWN: "was not measured against it",
         }[signs[-1]]
+        if name not in _TOLD_CONTROLS and len(measured) > _MOST_TOLD:
+            others.append(signs[-2])
+            continue
         same = "removed norm" if name == "interpolation" else "share"
         sentences.append(
             f"At the same {same}, the ranking {how} {method_name(name)}: "
             f"{points(effect[primary])}; with {method_name(name)} at its own best strength it "
             f"{own}: {points(best.get(primary))}."
+        )
+    if others:
+        sentences.append(
+            f"Of {len(others)} other methods at the same share, the ranking beats "
+            f"{others.count(Sign.POSITIVE)}, is worse than {others.count(Sign.NEGATIVE)}, and "
+            f"cannot be told apart from {others.count(Sign.UNCLEAR)}."
         )
     if set(signs) == {Sign.POSITIVE}:
         answer, tone = "yes", "good"

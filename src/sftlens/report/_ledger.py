@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from sftlens.report._answers import TUNED, Answers, Cell, Row
 from sftlens.report._findings import method_name
-from sftlens.report._wording import number
+from sftlens.report._wording import number, percent
 
 _RIGHT, _UNSCORED = 1, -1
 _MOST = 2_000_000  # characters of the page
@@ -61,6 +61,19 @@ def base_row(answers: Answers, base_scores: pl.DataFrame | None) -> Row | None:
     )
     row: Row = joined["correct"].cast(pl.Int8).fill_null(_UNSCORED).to_numpy()
     return row if (row != _UNSCORED).any() else None
+
+
+def floor_text(noise: pl.DataFrame | None) -> str | None:
+    """What asking the same tuned models twice turns over; None where that was not done."""
+    if noise is None or (asked := noise.drop_nulls()).is_empty():
+        return None
+    turned = int((asked["correct"] != asked["again"]).sum())
+    runs = asked["run"].n_unique()
+    return (
+        f"The floor: asked again in batches of another size, {number(runs)} tuned "
+        f"model{'s' * (runs != 1)} turned {number(turned)} of {number(len(asked))} answers "
+        f"({percent(turned / len(asked), 2)}) though nothing was changed."
+    )
 
 
 def make_ledger(answers: Answers, base: Row | None, *, most: int = _MOST) -> Ledger:

@@ -262,7 +262,7 @@ def examples_listing(found: Sequence[Example]) -> Listing:
     return Listing(
         name="examples",
         title="Examples of facts gained and lost",
-        columns=("", "question", "answers", "topic", "fact's level", "trained on", "seeds"),
+        columns=("change", "question", "answers", "topic", "fact's level", "trained on", "seeds"),
         rows=[
             (
                 "gained" if example.gained else "lost",

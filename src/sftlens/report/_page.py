@@ -5,11 +5,13 @@ from __future__ import annotations
 import base64
 import gzip
 import json
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
@@ -17,23 +19,28 @@ from plotly.offline import get_plotlyjs
 from sftlens.outputs import new_file
 from sftlens.report import _advice, _figures, _listings, _restored_figures
 from sftlens.report._answers import NUM_RESAMPLES, Answers
+from sftlens.report._brief import briefs
 from sftlens.report._charts import Figure
 from sftlens.report._effects import compute_effects
 from sftlens.report._explorer import explorer
 from sftlens.report._findings import DOMAIN_NAMES, find_all, method_name
-from sftlens.report._judged import failed_jobs, judged_claims
-from sftlens.report._ledger import base_row, make_ledger, packed
+from sftlens.report._judged import JudgedClaim, failed_jobs, judged_claims
+from sftlens.report._ledger import base_row, floor_text, make_ledger, packed
 from sftlens.report._lost import count_exchanges, pick_examples
 from sftlens.report._mastery import exposure_effect, topic_levels
+from sftlens.report._paper_numbers import paper_numbers
 from sftlens.report._shift import (
     RANKINGS,
     measure_concentration,
     measure_divergence,
     norm_removed,
 )
+from sftlens.report._strategies import domains_of, strategies_of
 from sftlens.report._style import LEVELS, PALETTE, method_mark
 from sftlens.report._tables import Tables, load_tables
+from sftlens.report._weights_map import weights_maps
 from sftlens.report._wording import (
+    clipped,
     correlation_text,
     listed,
     number,
@@ -43,7 +50,13 @@ from sftlens.report._wording import (
 )
 from sftlens.report.cite import citations
 
+_PAPER_TABLES = ("strategies", "exchange")
 _HERE = Path(__file__).parent
+_ANCHORS = {
+    "claims": "The paper’s claims",
+    "be-careful": "All cautions",
+    "how-sure": "How sure is this",
+}
 _SCRIPTS = ("shared.js", "facts.js", "explorer.js", "page.js")
 _EVIDENCE = {
     "mastery": "What the base model knew",
@@ -54,6 +67,7 @@ _EVIDENCE = {
     "restoration": "Restoration and its controls",
     "explorer": "Restoration explorer",
     "exchange": "Facts lost and gained by restoration",
+    "strategies": "Ways of training and restoring, side by side",
     "method": "Settings and method",
 }
 
@@ -74,20 +88,25 @@ def write_report(run: Path) -> Path:
     """
     tables = load_tables(run)
     page = run / "index.html"
-    text = _render({**_content(tables), "claims": judged_claims(run), "failures": failed_jobs(run)})
+    claims = judged_claims(run)
+    content = _content(tables, paper_numbers(run, _PAPER_TABLES), claims)
+    text = _render({**content, "claims": claims, "failures": failed_jobs(run)})
     with new_file(page) as path:
         path.write_text(text, encoding="utf-8")
     return page
 
 
-def _content(tables: Tables) -> dict[str, Any]:
+def _content(
+    tables: Tables, paper: Mapping[str, pl.DataFrame], claims: Sequence[JudgedClaim]
+) -> dict[str, Any]:
     answers = Answers(tables)
     effects = compute_effects(answers)
     divergence, concentration = measure_divergence(tables), measure_concentration(tables)
     exposure, topics = exposure_effect(tables), topic_levels(tables)
     exchanges = {d: count_exchanges(answers, effects, d) for d in answers.domains}
     norms = norm_removed(tables)
-    methods = _listings.measured_methods(answers, norms)
+    methods = answers.methods() or _listings.measured_methods(answers, norms)
+    shown = _restored_figures.shown_methods(methods)
     base = base_row(answers, tables.base_scores)
     ledger = make_ledger(answers, base)
     restored = explorer(answers, tables, base)
@@ -96,6 +115,9 @@ def _content(tables: Tables) -> dict[str, Any]:
         del evidence["facts"]
     if restored is None:
         del evidence["explorer"]
+    strategies = strategies_of(paper.get("strategies"))
+    if not strategies:
+        del evidence["strategies"]
     figures = [_figures.topics_figure(topics)]
     figures += _figures.accuracy_figures(answers)
     listings = [
@@ -126,30 +148,47 @@ def _content(tables: Tables) -> dict[str, Any]:
             _listings.examples_listing(pick_examples(answers, effects)),
         ]
     if norms:
-        figures.append(_restored_figures.norm_figure(norms, methods))
-        listings.append(_listings.norm_listing(norms, methods))
+        measured = _listings.measured_methods(answers, norms)
+        figures.append(_restored_figures.norm_figure(norms, measured))
+        listings.append(_listings.norm_listing(norms, measured))
+    cautions = _advice.be_careful(tables, answers, effects, concentration)
     return {
         "tables": tables,
-        "summary": _summary(tables, answers),
         "findings": find_all(answers, effects, divergence, concentration),
         "how_sure": _advice.how_sure(answers),
-        "what_to_do": _advice.what_to_do(answers, effects),
-        "be_careful": _advice.be_careful(tables, answers, effects, concentration),
+        "briefs": briefs(
+            answers,
+            effects,
+            base,
+            paper.get("exchange"),
+            claims,
+            done=_summary(tables, answers),
+            advice=_advice.what_to_do(answers, effects),
+            cautions=cautions,
+        ),
+        "be_careful": cautions,
         "num_resamples": number(NUM_RESAMPLES),
         "choice_text": _advice.choice_text(answers),
         "exposure_text": correlation_text(exposure.correlation) if exposure else None,
         "evidence_names": evidence,
+        "anchor_names": _ANCHORS,
         "section_numbers": {name: place for place, name in enumerate(evidence, 1)},
+        "strategies": strategies,
+        "strategy_domains": [
+            (domain, DOMAIN_NAMES[domain]) for domain in domains_of(strategies, answers.domains)
+        ],
+        "weights_maps": weights_maps(tables.tensors),
         "ledger": ledger,
         "restored": packed(compact_json(restored).encode()),
-        "floor_text": None,
+        "floor_text": floor_text(tables.noise),
         "scatter_text": correlation_text(divergence.correlation),
         "num_exposed": number(sum(p.num_facts for p in exposure.points)) if exposure else None,
         "domains": [(domain, DOMAIN_NAMES[domain]) for domain in answers.domains],
         "heat": {domain: _listings.heat_rows(answers, domain) for domain in answers.domains},
         "restored_levels": list(effects.restorations),
         "levels": [(f"level {level}", mark) for level, mark in enumerate(LEVELS)],
-        "methods": [(method_name(m), method_mark(m)) for m in answers.methods() or methods],
+        "methods": [(method_name(method), method_mark(method)) for method in shown],
+        "num_other_methods": len(methods) - len(shown),
         "rankings": [(ranking, method_mark(ranking)) for ranking in RANKINGS],
         "palette": PALETTE,
         "figures": {figure.name: figure for figure in figures},
@@ -197,6 +236,11 @@ def script_json(value: Any) -> Markup:
     return Markup(text)
 
 
+def _heat(times: float) -> float:
+    """The strength of a colour, in percent: none at 1, full at four times or a quarter."""
+    return round(min(100.0, 50 * abs(math.log2(times))), 1) if times > 0 else 100.0
+
+
 @lru_cache(maxsize=1)
 def _packed_plotly() -> str:
     """Plotly's code, gzip in base64: 2 MB of page instead of 5."""
@@ -215,6 +259,8 @@ def _render(content: dict[str, Any]) -> str:
         "percent": percent,
         "percent_interval": percent_interval,
         "share": share_text,
+        "clipped": clipped,
+        "heat": _heat,
     }
     style = Markup((_HERE / "page.css").read_text(encoding="utf-8"))
     script = Markup("\n".join((_HERE / name).read_text(encoding="utf-8") for name in _SCRIPTS))

@@ -28,7 +28,13 @@ from sftlens.report._style import GAINED, LOST, method_mark
 from sftlens.report._wording import number, percent, percent_interval, points, share_text
 from sftlens.scoring import Estimate
 
+SHOWN = (RELATIVE, "random", "interpolation")  # more would hide each other
 _STEPS = (0.5, 1, 2, 5, 10, 20, 50)  # between ticks
+
+
+def shown_methods(methods: Sequence[str]) -> list[str]:
+    """The methods that figures show: relative change and the controls that answer for it."""
+    return [method for method in methods if method in SHOWN] or list(methods)
 
 
 def restoration_figures(answers: Answers, levels: Sequence[int]) -> list[Figure]:
@@ -41,11 +47,12 @@ def restoration_figures(answers: Answers, levels: Sequence[int]) -> list[Figure]
 
 def _restoration_figure(answers: Answers, level: int, domain: str) -> Figure:
     tuned = answers.largest(level)
-    shares = sorted({s for method in answers.methods() for s in answers.shares(level, method)})
+    methods = shown_methods(answers.methods())
+    shares = sorted({s for method in methods for s in answers.shares(level, method)})
     ticks = [0.0, *shares]
     start = answers.accuracy(tuned, domain)
     series = []
-    for place, method in enumerate(answers.methods()):
+    for place, method in enumerate(methods):
         cells = [Cell(*tuned[:2], method, share) for share in answers.shares(level, method)]
         found = [(0.0, start), *((c.share or 0.0, answers.accuracy(c, domain)) for c in cells)]
         known = [(share, estimate) for share, estimate in found if estimate is not None]
@@ -85,7 +92,7 @@ def gains_figures(effects: Effects, domains: Sequence[str]) -> list[Figure]:
 
 def _gains_figure(effects: Effects, domain: str) -> Figure:
     levels = list(effects.restorations)
-    methods = [RELATIVE, *effects.pooled_controls]
+    methods = shown_methods([RELATIVE, *effects.pooled_controls])
     traces = []
     for place, method in enumerate(methods):
         mark, name = method_mark(method), html.escape(method_name(method))
@@ -135,7 +142,8 @@ def _gains_figure(effects: Effects, domain: str) -> Figure:
 
 def norm_figure(norms: dict[tuple[str, float], Held], methods: Sequence[str]) -> Figure:
     """The part of the update's squared norm that each method takes out, by share."""
-    shares = sorted({share for _, share in norms})
+    methods = shown_methods(methods)
+    shares = sorted({share for method, share in norms if method in methods})
     series = []
     for method in methods:
         known = [share for share in shares if (method, share) in norms]

@@ -92,8 +92,9 @@ _SCHEMAS: Mapping[str, Mapping[str, Any]] = {
         "sum_relative?": pl.Float64,
         "sum_absolute?": pl.Float64,
     },
+    "noise": {"run": pl.String, "fact_id": pl.String, "correct?": pl.Boolean, "again?": pl.Boolean},
 }
-_OPTIONAL = ("exposures", "base_scores", "tensors")
+_OPTIONAL = ("exposures", "base_scores", "tensors", "noise")
 _MODEL_KEYS = ("model", "base", "base_model", "model_name")
 
 
@@ -114,6 +115,7 @@ class Tables:
     versions: Mapping[str, Any]
     base_scores: pl.DataFrame | None = None
     tensors: pl.DataFrame | None = None
+    noise: pl.DataFrame | None = None
 
     @property
     def quick(self) -> bool:

@@ -126,6 +126,11 @@ def listed(items: Sequence[object]) -> str:
     return " and ".join([", ".join(texts[:-1]), texts[-1]] if len(texts) > 1 else texts)
 
 
+def clipped(text: str, most: int) -> str:
+    """A name that was not written for reading, at most so many characters of it."""
+    return text if len(text) <= most else f"{text[: most - 1]}\N{HORIZONTAL ELLIPSIS}"
+
+
 def levels_text(levels: Sequence[int]) -> str:
     """``level 0``, ``levels 0 and 1``."""
     return f"level{'s' if len(levels) > 1 else ''} {listed(levels)}"

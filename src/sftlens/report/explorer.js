@@ -62,12 +62,22 @@ const restorationExplorer = async () => {
     return [line, dot];
   };
 
+  const cell = (found) => {
+    const node = made("td", found ? percent(found[0]) : NOT_MEASURED);
+    if (found) node.append(" ", made("small", `(${tenth(found[1])} to ${tenth(found[2])})`));
+    return node;
+  };
   const table = (place) => {
     const { tuned, restored } = numbers();
     const whole = made("table", undefined, { class: "explored" });
     whole.append(made("caption", `Accuracy, ${DOMAINS[data.domains[place]]}, by level of the fact`));
     const head = made("tr");
-    for (const name of ["level", "tuned model", "restored"]) head.append(made("th", name, { scope: "col" }));
+    for (const [name, kind] of [["level"], ["tuned model", "before"], ["restored", "after"]]) {
+      const title = made("th", undefined, { scope: "col" });
+      if (kind) title.append(made("span", undefined, { class: `key dot ${kind}`, "aria-hidden": "true" }));
+      title.append(name);
+      head.append(title);
+    }
     const top = made("thead");
     top.append(head);
     const body = made("tbody");
@@ -76,8 +86,8 @@ const restorationExplorer = async () => {
       const row = made("tr");
       row.append(
         made("th", level === 5 ? "mean" : String(level), { scope: "row" }),
-        made("td", interval(before)),
-        made("td", restored ? interval(after) : "nothing restored"),
+        cell(before),
+        restored ? cell(after) : made("td", "the same model"),
       );
       const track = made("div", undefined, { class: "track", "aria-hidden": "true" });
       if (before) track.append(...span(before, "before"));
@@ -113,7 +123,7 @@ const restorationExplorer = async () => {
     );
     const norm = one?.norms[at];
     element("tiles").replaceChildren(
-      ...(data.has_base ? [summed("Facts that come back", 1)] : []),
+      ...(data.has_base ? [summed("Come back", 1)] : []),
       summed("Newly right", 2),
       summed("Newly lost", 3),
       tile(

@@ -153,6 +153,10 @@ const factList = async () => {
 
   const plain = (words) => words.normalize("NFKD").replace(/\p{M}/gu, "").toLowerCase();
   let haystacks = null;
+  const gather = () => {
+    haystacks ??= ledger.question.map((question, fact) =>
+      plain(`${question}\n${ledger.answers[fact]}\n${ledger.topics[ledger.topic[fact]]}`));
+  };
   const matches = (fact, needles) => needles.every((needle) => haystacks[fact].includes(needle));
 
   const sorting = { by: "runs", down: true };
@@ -164,13 +168,11 @@ const factList = async () => {
   };
   let found = [];
   let page = 0;
+  let telling;
 
   const select = () => {
     const words = plain(element("search").value).split(/\s+/).filter(Boolean);
-    if (words.length && !haystacks) {
-      haystacks = ledger.question.map((question, fact) =>
-        plain(`${question}\n${ledger.answers[fact]}\n${ledger.topics[ledger.topic[fact]]}`));
-    }
+    if (words.length) gather();
     const allowed = new Set(CHANGES.find(([value]) => value === element("change").value)[2]);
     const wanted = (id) => (element(id).value === "" ? null : +element(id).value);
     const topic = wanted("topic"), domain = wanted("domain"), level = wanted("level");
@@ -189,11 +191,14 @@ const factList = async () => {
     found.sort((one, other) => direction * compared(one, other) || one - other);
     page = 0;
     const total = counts.reduce((sum, part) => sum + part, 0) - counts[UNKNOWN];
-    element("count").textContent =
+    const told =
       `${counted(found.length, "fact")} listed. Of ${count(total)} that match the filters: `
       + `${count(counts[LOST])} lost, ${count(counts[GAINED])} gained, `
       + (counts[BOTH] ? `${count(counts[BOTH])} both ways, ` : "")
       + `${count(counts[KEPT])} stay right, ${count(counts[WRONG])} stay wrong.`;
+    element("count").textContent = told;
+    clearTimeout(telling); // a reader hears where typing ended, not every letter
+    telling = setTimeout(() => { element("told").textContent = told; }, 500);
     show();
   };
 
@@ -263,11 +268,7 @@ const factList = async () => {
   element("next").addEventListener("click", () => turn(page + 1));
   element("last").addEventListener("click", () => turn(Infinity));
 
-  let waiting;
-  element("search").addEventListener("input", () => {
-    clearTimeout(waiting);
-    waiting = setTimeout(select, 120);
-  });
+  element("search").addEventListener("input", select);
   for (const id of ["change", "topic", "domain", "level"]) element(id).addEventListener("change", select);
   const again = () => { compare(); select(); };
   element("comparison").addEventListener("change", () => { fillRuns(); again(); });
@@ -292,6 +293,7 @@ const factList = async () => {
   element("list").hidden = false;
   fillRuns();
   again();
+  setTimeout(gather, 1000); // so that the first letter finds it done
 
   // The explorer asks for the facts of one restoration.
   return ({ method, share, run }) => {

@@ -22,20 +22,40 @@
     return (isDark && palette[value]) || value;
   };
 
-  // A hidden plot has no width to fill, so all panels are open while they are drawn.
-  const draw = (isDark) => {
-    panels.forEach((panel) => { panel.hidden = false; });
-    const style = getComputedStyle(document.documentElement);
+  const root = document.documentElement;
+  const isDark = () => (root.dataset.theme ? root.dataset.theme === "dark" : dark.matches);
+
+  const drawOne = (plot, inDark) => {
+    const panel = plot.closest(".panel");
+    const wasHidden = panel?.hidden;
+    if (panel) panel.hidden = false; // a hidden plot has no width to fill
+    const { data, layout } = coloured(figures[plot.dataset.figure], inDark);
+    layout.font.family = getComputedStyle(root).getPropertyValue("--sans");
+    layout.hoverlabel.bgcolor = inDark ? "#262d35" : "#ffffff";
+    layout.hoverlabel.bordercolor = inDark ? "#4a5561" : "#b9c0c8";
+    layout.hoverlabel.font.color = layout.font.color;
+    layout.hoverlabel.font.family = layout.font.family;
+    Plotly.react(plot, data, layout, { displayModeBar: false, responsive: true });
+    if (panel) panel.hidden = wasHidden;
+  };
+
+  // One figure at a time, so that the page answers in between; a new drawing ends an old one.
+  const pause = () => new Promise((resolve) => { setTimeout(resolve); });
+  let drawing = 0;
+  const draw = async () => {
+    const own = ++drawing;
+    delete root.dataset.drawn;
     for (const plot of plots) {
-      const { data, layout } = coloured(figures[plot.dataset.figure], isDark);
-      layout.font.family = style.getPropertyValue("--sans");
-      layout.hoverlabel.bgcolor = isDark ? "#262d35" : "#ffffff";
-      layout.hoverlabel.bordercolor = isDark ? "#4a5561" : "#b9c0c8";
-      layout.hoverlabel.font.color = layout.font.color;
-      layout.hoverlabel.font.family = layout.font.family;
-      Plotly.react(plot, data, layout, { displayModeBar: false, responsive: true });
+      await pause();
+      if (own !== drawing) return;
+      drawOne(plot, isDark());
     }
-    showLevel();
+    root.dataset.drawn = "yes";
+  };
+  const drawAtOnce = (inDark) => {
+    drawing++;
+    plots.forEach((plot) => drawOne(plot, inDark));
+    root.dataset.drawn = "yes";
   };
 
   const fit = (plot) => {
@@ -63,28 +83,51 @@
   addEventListener("beforeprint", () => {
     closed = [...document.querySelectorAll("details:not([open])")];
     closed.forEach((part) => { part.open = true; });
-    if (window.Plotly) { draw(false); plots.forEach(fit); }
+    if (window.Plotly) { drawAtOnce(false); plots.forEach(fit); }
   });
   addEventListener("afterprint", () => {
     closed.forEach((part) => { part.open = false; });
-    if (window.Plotly) { draw(dark.matches); plots.forEach(fit); }
+    if (window.Plotly) { drawAtOnce(isDark()); plots.forEach(fit); }
   });
 
-  const loadFacts = async () => {
+  const THEMES = ["system", "dark", "light"];
+  const themeButton = document.getElementById("theme");
+  const setTheme = (theme) => {
+    if (theme === "system") delete root.dataset.theme;
+    else root.dataset.theme = theme;
+    document.getElementById("theme-name").textContent = theme;
+  };
+  const remembered = (theme) => {
+    try { // a browser may refuse storage to pages on disk
+      if (theme) localStorage.setItem("sftlens-theme", theme);
+      return localStorage.getItem("sftlens-theme");
+    } catch { return null; }
+  };
+  const before = remembered();
+  if (THEMES.includes(before)) setTheme(before);
+  themeButton.hidden = false;
+  themeButton.addEventListener("click", () => {
+    const next = THEMES[(THEMES.indexOf(root.dataset.theme ?? "system") + 1) % THEMES.length];
+    setTheme(next);
+    remembered(next);
+    if (window.Plotly) draw();
+  });
+
+  const loadLists = async () => {
     if (document.getElementById("fact-list")) {
       const listFacts = await factList();
       document.addEventListener("facts-wanted", ({ detail }) => listFacts(detail));
     }
     if (document.getElementById("restorer")) await restorationExplorer();
-    document.documentElement.dataset.usable = "yes";
+    root.dataset.usable = "yes";
+    await pause();
   };
 
-  loadFacts()
+  loadLists()
     .then(loadPlotly)
     .then(() => {
-      draw(dark.matches);
-      dark.addEventListener("change", () => draw(dark.matches));
-      document.documentElement.dataset.drawn = "yes";
+      dark.addEventListener("change", draw);
+      return draw();
     })
     .catch((error) => {
       document.getElementById("no-figures").hidden = false;

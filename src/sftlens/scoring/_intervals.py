@@ -117,7 +117,7 @@ def _bootstrap(
     if levels.shape != (num_facts,):
         raise ValueError(f"{num_facts} facts but {levels.shape} levels")
     resamples = _resamples(levels.astype(np.int64).tobytes(), num_seeds, num_resamples, seed)
-    means = (resamples.seeds @ values * resamples.facts).sum(axis=1)
+    means = (resamples.facts @ values.T * resamples.seeds).sum(axis=1)
     low, high = np.quantile(means, [0.025, 0.975])
     mean = values.mean(axis=0)
     for level, count in zip(*np.unique(levels, return_counts=True), strict=True):

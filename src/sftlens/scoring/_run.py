@@ -5,6 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import polars as pl
+
+from sftlens import notebook
 from sftlens.checkpoints import model_identity, resolve_model
 from sftlens.errors import UserError
 from sftlens.facts import Split, facts_hash, facts_table, read_facts
@@ -34,6 +37,30 @@ class ScoreResult(NamedTuple):
     num_facts: int
     num_without_level: int
     out: str
+
+    def to_polars(self) -> pl.DataFrame:
+        """A row a domain and test level (``mean`` of them too): accuracy, low, high; fractions."""
+        rows: list[dict[str, Any]] = []
+        for domain, found in self.accuracy.items():
+            if found is not None:
+                for level, value in enumerate(found["levels"]):
+                    rows.append({"domain": domain, "level": str(level), "accuracy": value})
+                mean = {"accuracy": found["mean"], "low": found["low"], "high": found["high"]}
+                rows.append({"domain": domain, "level": "mean", **mean})
+        numbers = dict.fromkeys(("accuracy", "low", "high"), pl.Float64)
+        return pl.DataFrame(rows, schema={"domain": pl.String, "level": pl.String, **numbers})
+
+    def to_pandas(self) -> Any:
+        """The same for pandas.
+
+        Raises:
+            UserError: when pandas is not installed.
+        """
+        return notebook.as_pandas(self.to_polars())
+
+    def _repr_html_(self) -> str:
+        title = f"accuracy on {self.num_facts:,} facts"
+        return notebook.as_html(title, self.to_polars(), [f"written to {self.out}"])
 
 
 def run_score(

@@ -7,6 +7,9 @@ import sys
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import polars as pl
+
+from sftlens import notebook
 from sftlens.manifest import content_key, finished_result, read_manifest
 from sftlens.outputs import new_folder, require_free, work_folder
 from sftlens.report import write_report
@@ -38,6 +41,21 @@ class DemoResult(NamedTuple):
     num_runs: int
     num_restorations: int
     out: str
+
+    def to_polars(self) -> pl.DataFrame:
+        """One row."""
+        return notebook.one_row(self._asdict())
+
+    def to_pandas(self) -> Any:
+        """The same for pandas.
+
+        Raises:
+            UserError: when pandas is not installed.
+        """
+        return notebook.as_pandas(self.to_polars())
+
+    def _repr_html_(self) -> str:
+        return notebook.as_html("demo", self.to_polars())
 
 
 def demo_settings(*, quick: bool = False) -> StudyFile:

@@ -6,8 +6,10 @@ import sys
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import polars as pl
 from filelock import FileLock, Timeout
 
+from sftlens import notebook
 from sftlens.checkpoints import model_identity, resolve_model
 from sftlens.errors import UserError
 from sftlens.facts import facts_hash, read_facts
@@ -54,6 +56,22 @@ class StudyResult(NamedTuple):
     notes: list[str]
     report: str | None
     out: str
+
+    def to_polars(self) -> pl.DataFrame:
+        """One row: how many jobs were done, failed and skipped, and where it is."""
+        return notebook.one_row(self._asdict())
+
+    def to_pandas(self) -> Any:
+        """The same for pandas.
+
+        Raises:
+            UserError: when pandas is not installed.
+        """
+        return notebook.as_pandas(self.to_polars())
+
+    def _repr_html_(self) -> str:
+        failed = [f"{name}: {reason}" for name, reason in self.failures.items()]
+        return notebook.as_html("study", self.to_polars(), [*failed, *self.notes])
 
 
 def run_study(

@@ -5,8 +5,11 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+import polars as pl
+
+from sftlens import notebook
 from sftlens.checkpoints import model_identity, resolve_model
 from sftlens.facts import Fact, facts_hash, facts_table, read_facts
 from sftlens.manifest import finished_result, write_manifest
@@ -40,6 +43,21 @@ class TuneResult(NamedTuple):
     final_loss: float
     out: str
     kept_bytes: int = 0
+
+    def to_polars(self) -> pl.DataFrame:
+        """One row."""
+        return notebook.one_row(self._asdict())
+
+    def to_pandas(self) -> Any:
+        """The same for pandas.
+
+        Raises:
+            UserError: when pandas is not installed.
+        """
+        return notebook.as_pandas(self.to_polars())
+
+    def _repr_html_(self) -> str:
+        return notebook.as_html("fine-tuned", self.to_polars())
 
 
 def run_tune(

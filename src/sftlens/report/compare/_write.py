@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import polars as pl
 
-from sftlens import __version__
+from sftlens import __version__, notebook
 from sftlens.manifest import file_hash, finished_result, write_manifest
 from sftlens.outputs import new_folder, require_free
 from sftlens.report._judged import claims_table
@@ -45,6 +45,22 @@ class ComparisonResult(NamedTuple):
     claims: dict[str, dict[str, str]]
     settings: dict[str, dict[str, str | None]]
     out: str
+
+    def to_polars(self) -> pl.DataFrame:
+        """The rows of ``accuracy``."""
+        return notebook.many_rows(self.accuracy)
+
+    def to_pandas(self) -> Any:
+        """The same for pandas.
+
+        Raises:
+            UserError: when pandas is not installed.
+        """
+        return notebook.as_pandas(self.to_polars())
+
+    def _repr_html_(self) -> str:
+        title = "accuracy of runs, and how much they differ from the first"
+        return notebook.as_html(title, self.to_polars(), [f"the page: {self.report}"])
 
 
 def write_comparison(runs: Sequence[Path], out: Path) -> ComparisonResult:

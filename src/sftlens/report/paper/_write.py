@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Container
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import polars as pl
 
+from sftlens import notebook
 from sftlens.errors import UserError
 from sftlens.outputs import new_file
 from sftlens.report.cite import write_citations
@@ -40,6 +42,29 @@ class PaperTable(NamedTuple):
     table: pl.DataFrame | None
     holes: list[str]
 
+    def to_polars(self) -> pl.DataFrame:
+        """The table.
+
+        Raises:
+            UserError: when it was not measured.
+        """
+        if self.table is None:
+            raise UserError(f"{self.name}: was not measured: {self.holes[0]}")
+        return self.table
+
+    def to_pandas(self) -> Any:
+        """The same for pandas.
+
+        Raises:
+            UserError: when pandas is not installed.
+        """
+        return notebook.as_pandas(self.to_polars())
+
+    def _repr_html_(self) -> str:
+        table = pl.DataFrame() if self.table is None else self.table
+        title = f"{self.title} (paper: {self.source})" if self.source else self.title
+        return notebook.as_html(title, table, self.holes)
+
 
 class PaperTables(NamedTuple):
     """What :func:`write_paper_tables` wrote.
@@ -60,10 +85,29 @@ class PaperTables(NamedTuple):
     notes: list[str]
     listing: Path
 
+    def to_polars(self) -> pl.DataFrame:
+        """A row a table: name, and why it is not there."""
+        names = dict.fromkeys(path.stem for path in self.files)
+        rows = [(name, None) for name in names] + list(self.missing.items())
+        return pl.DataFrame(rows, schema={"table": pl.String, "missing": pl.String}, orient="row")
 
-def paper_tables(study: Study) -> list[PaperTable]:
-    """Every table and figure of the paper, from the tables of a study."""
-    return [make_table(spec, study) for spec in CONTENTS]
+    def to_pandas(self) -> Any:
+        """The same for pandas.
+
+        Raises:
+            UserError: when pandas is not installed.
+        """
+        return notebook.as_pandas(self.to_polars())
+
+    def _repr_html_(self) -> str:
+        told = [*self.notes, f"written to {self.listing.parent}"]
+        return notebook.as_html("the paper's tables", self.to_polars(), told)
+
+
+def paper_tables(study: Study, names: Container[str] | None = None) -> list[PaperTable]:
+    """Every table and figure of the paper, or those of these names, from a study's tables."""
+    wanted = [spec for spec in CONTENTS if names is None or spec.name in names]
+    return [make_table(spec, study) for spec in wanted]
 
 
 def write_paper_tables(run: Path) -> PaperTables:
