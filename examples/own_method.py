@@ -136,8 +136,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Make the models, compare, and print one table."""
     parser = argparse.ArgumentParser(description="A restoration method of one's own, compared.")
     parser.add_argument("--folder", type=Path, default=Path("scale-model"), help="of the models")
-    parser.add_argument("--num-facts", type=int, default=40, help="of each in-domain topic")
-    parser.add_argument("--num-epochs", type=int, default=6, help="of the base's pre-training")
+    parser.add_argument("--num-facts", type=int, default=20, help="of each in-domain topic")
+    parser.add_argument("--num-epochs", type=int, default=5, help="of the base's pre-training")
     parser.add_argument("--caps", type=float, nargs="+", default=[1.0, 0.2, 0.05, 0.01])
     options = parser.parse_args(arguments)
     models = scale_models(

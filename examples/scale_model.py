@@ -25,7 +25,7 @@ class ScaleModels(NamedTuple):
     tuned: Path
 
 
-def scale_models(folder: Path, *, num_facts: int = 40, num_epochs: int = 6) -> ScaleModels:
+def scale_models(folder: Path, *, num_facts: int = 20, num_epochs: int = 5) -> ScaleModels:
     """Make them, or find them as an earlier call of the same arguments left them.
 
     Args:
@@ -41,7 +41,7 @@ def scale_models(folder: Path, *, num_facts: int = 40, num_epochs: int = 6) -> S
     pretrain(
         models.world,
         models.base,
-        PretrainSettings(num_epochs=num_epochs),
+        PretrainSettings(num_epochs=num_epochs, batch_size=4),
         markers=[question_prompt("")],
     )
     run_probe(

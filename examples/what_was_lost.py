@@ -93,8 +93,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Make the models, ask, and print three tables."""
     parser = argparse.ArgumentParser(description="Which facts did a fine-tuning lose?")
     parser.add_argument("--folder", type=Path, default=Path("scale-model"), help="of the models")
-    parser.add_argument("--num-facts", type=int, default=40, help="of each in-domain topic")
-    parser.add_argument("--num-epochs", type=int, default=6, help="of the base's pre-training")
+    parser.add_argument("--num-facts", type=int, default=20, help="of each in-domain topic")
+    parser.add_argument("--num-epochs", type=int, default=5, help="of the base's pre-training")
     parser.add_argument("--show", type=int, default=10, help="lost facts to list")
     options = parser.parse_args(arguments)
     models = scale_models(

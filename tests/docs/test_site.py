@@ -64,6 +64,10 @@ def test_commands_and_python_come_from_the_code(site: Path) -> None:
 
     for name in COMMANDS:
         assert (site / "commands" / f"{name}.html").is_file()
+    rooms = {path.parent.name for path in (ROOT / "src" / "sftlens").glob("*/__init__.py")}
+    assert {path.stem for path in (site / "python").glob("*.html")} == rooms - {"cli"} | {"index"}
+    overview = (site / "python" / "index.html").read_text(encoding="utf-8")
+    assert all(f">sftlens.{room}<" in overview for room in rooms - {"cli"})
     page = (site / "python" / "weights.html").read_text(encoding="utf-8")
     told = set(re.findall(r'id="sftlens\.weights\.(\w+)"', page))
     assert set(weights.__all__) <= told
