@@ -74,6 +74,8 @@ def _show_one(content: dict[str, Any]) -> None:
 
 
 def _show(result: ComparisonResult) -> None:
+    from sftlens.report.compare import decided_otherwise
+
     for place, (label, facts) in enumerate(zip(result.runs, result.facts, strict=True), start=1):
         print_line(f"{place}: {label}, {_facts(facts, place)}")
     by_row: dict[tuple[Any, ...], dict[str, dict[str, Any]]] = {}
@@ -87,7 +89,7 @@ def _show(result: ComparisonResult) -> None:
             for (domain, level), found in by_row.items()
         ],
     )
-    otherwise = sum(len(set(one.values())) > 1 for one in result.claims.values())
+    otherwise = sum(decided_otherwise(one.values()) for one in result.claims.values())
     print_line(f"{otherwise} of {len(result.claims)} claims of the paper are decided otherwise")
     print_line(f"{len(result.settings)} settings differ")
     print_line(f"the comparison is at {result.report}")

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -14,9 +16,10 @@ import pytest
 from pages import Page
 from studies import Study as Invented
 
+from sftlens.cli import main
 from sftlens.errors import UserError
 from sftlens.report._answers import Cell
-from sftlens.report.compare import NUMBERS_SCHEMA, write_comparison
+from sftlens.report.compare import NUMBERS_SCHEMA, decided_otherwise, write_comparison
 from sftlens.report.compare._sources import read_sources, shared_facts
 from sftlens.report.inference import paper_claims, read_study
 
@@ -193,6 +196,37 @@ def test_claims_stand_side_by_side(out: Path) -> None:
     assert len(rows) == len(first)
     for row, decision in zip(rows, first["decision"], strict=True):
         assert row[1].startswith(decision)
+
+
+def test_what_was_not_measured_is_no_decision() -> None:
+    assert not decided_otherwise(["holds", "not measured", "holds"])
+    assert decided_otherwise(["holds", "undecided"])
+
+
+def test_the_command(runs: dict[str, Path], tmp_path: Path, capsys: Any, monkeypatch: Any) -> None:
+    out = tmp_path / "out"
+    names = [str(runs["first"]), str(runs["fewer"])]
+    monkeypatch.setattr(sys, "argv", ["sftlens", "report", *names, "--out", str(out)])
+    with pytest.raises(SystemExit):
+        main()
+    shown = capsys.readouterr().out
+    assert "2: fewer, 160 test facts, 160 of them asked by run 1 too, at other mastery" in shown
+    assert f"the comparison is at {out / 'index.html'}" in shown
+    monkeypatch.setattr(sys, "argv", [*sys.argv, "--json"])
+    with pytest.raises(SystemExit):
+        main()
+    found = json.loads(capsys.readouterr().out)
+    assert found["runs"] == ["first", "fewer"]
+    assert found["facts"][1] == {"num_facts": 160, "num_shared": 160, "same_levels": False}
+    (row,) = (
+        r for r in found["accuracy"] if (r["run"], r["domain"], r["level"]) == ("fewer", "in", 0)
+    )
+    assert (row["size"], row["weighted_by"]) == (30, "facts")
+    monkeypatch.setattr(sys, "argv", ["sftlens", "report", names[0], "--out", str(out)])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 2
+    assert "the report of one run stands in its folder" in capsys.readouterr().err
 
 
 def test_the_page_is_text_and_loads_nothing(out: Path) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import polars as pl
@@ -10,7 +10,7 @@ import polars as pl
 from sftlens.report._findings import DOMAIN_NAMES, groups, method_name
 from sftlens.report._judged import JudgedClaim, worded
 from sftlens.report._shift import RANKINGS
-from sftlens.report._wording import Sign, listed, number, percent, share_text, sign
+from sftlens.report._wording import NOT_MEASURED, Sign, listed, number, percent, share_text, sign
 from sftlens.report.compare._lines import (
     Axis,
     Chart,
@@ -56,8 +56,8 @@ class Claim(NamedTuple):
 
     @property
     def differs(self) -> bool:
-        """Whether the runs decide it otherwise."""
-        return len({None if one is None else one.decision for one in self.verdicts}) > 1
+        """Whether the runs that measured it decide it otherwise."""
+        return decided_otherwise(one.decision for one in self.verdicts if one is not None)
 
 
 class Shown(NamedTuple):
@@ -70,6 +70,11 @@ class Shown(NamedTuple):
 
     sizes: list[int | None]
     common: bool
+
+
+def decided_otherwise(decisions: Iterable[str]) -> bool:
+    """Whether decisions on one claim differ; what was not measured is no decision."""
+    return len(set(decisions) - {NOT_MEASURED}) > 1
 
 
 def facts_sentences(sources: Sequence[Source], shared: Sequence[Shared | None]) -> list[str]:
@@ -331,12 +336,13 @@ def _restored(
     same = {key: row[key] for key in ("run", "level", "size", "method", "share")}
     after = first_of(_rows(numbers, RESTORED, domain=row["domain"], **same))
     took = first_of(_rows(numbers, REMOVED, **same))
-    told = [f"at {share_or_none(row['share'])} with {number(row['size'])} facts"]
+    told = []
     if after is not None:
         told.append(f"accuracy {percent(after['value'])}")
     if took is not None:
-        told.append(f"squared norm removed {percent(took['value'])}")
-    return found._replace(note="; ".join(told), tone="plain")
+        told.append(f"norm removed {percent(took['value'])}")
+    share = f"{share_or_none(row['share'])} after {number(row['size'])} facts"
+    return found._replace(note=f"{share}: {', '.join(told)}", tone="plain")
 
 
 def _accuracy(

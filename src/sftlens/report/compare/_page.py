@@ -26,7 +26,7 @@ _MARKS = (
     Mark("#c4501b", "#ff9a62", "square"),
     Mark("#12897f", "#2fc4b2", "diamond"),
     Mark("#472a7a", "#b197fc", "triangle"),
-    Mark("#7a4b12", "#d7a86e", "bar"),
+    Mark("#7a4b12", "#d7a86e", "stripe"),
 )
 
 
