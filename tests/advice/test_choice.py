@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sftlens.advice._advice import Graded, rough_levels, unpiloted
+from sftlens.advice._advice import Graded, dropped, rough_levels, unpiloted
 from sftlens.advice._candidates import Candidate, grid, levels_text, recipe
 from sftlens.advice._decide import choose, larger_sizes, rivals
 from sftlens.advice._measure import Answers, Measure
@@ -195,3 +195,16 @@ def test_levels_in_words() -> None:
         "levels 1 to 3",
         "levels 0, 2 and 4",
     ]
+
+
+def test_what_was_trained_once_is_not_called_sure() -> None:
+    told = answers({SMALL: 0.5, MIDDLE: 0.6, OTHER: 0.3}) | answers({LARGE: 0.4}, 1)
+    [curve] = larger_sizes(told, MEASURE)
+    assert (curve.num_runs, curve.gain.high < 0) == (1, True)
+    graded = [Graded(level, 500, 0.0, 0.5, 0.5) for level in (0, 2)]
+    sure, once = (
+        dropped(MIDDLE, graded, rivals(MIDDLE, own, MEASURE), basis="pilot")
+        for own in (told, told | {OTHER: told[OTHER][:1]})
+    )
+    assert [one.advice for one in sure] == ["Drop: surely worse."]
+    assert [one.advice for one in once] == ["Drop: worse in the one run it had."]

@@ -184,10 +184,13 @@ def _larger_statements(larger: Sequence[Larger]) -> list[Statement]:
     for one in larger:
         whose = levels_text(one.larger.levels)
         sizes = f"{one.larger.size} facts of {whose}"
-        evidence = f"{interval_points(one.gain)} against {one.smaller.size} of them."
-        if one.gain.high < 0:
+        evidence = (
+            f"{interval_points(one.gain)} against {one.smaller.size} of them, "
+            f"{seeds_text(one.num_runs)}."
+        )
+        if one.num_runs > 1 and one.gain.high < 0:
             told.append(Statement(f"{sizes} surely cost knowledge.", evidence))
-        elif one.gain.low > 0:
+        elif one.num_runs > 1 and one.gain.low > 0:
             told.append(Statement(f"{sizes} surely bring more than fewer of them.", evidence))
         else:
             told.append(
@@ -227,9 +230,13 @@ def dropped(
             continue
         rival = rivals.get(one.level)
         if rival is not None:
-            sure = rival.behind.low > 0
-            advice = "Drop: surely worse." if sure else "Not needed."
-            evidence = f"The choice exceeds {rival.candidate} by {interval_points(rival.behind)}."
+            worse = rival.behind.low > 0
+            sure = "surely worse" if rival.num_runs > 1 else "worse in the one run it had"
+            advice = f"Drop: {sure}." if worse else "Not needed."
+            evidence = (
+                f"The choice exceeds {rival.candidate} by {interval_points(rival.behind)}; "
+                f"{seeds_text(rival.num_runs)} of the latter."
+            )
         else:
             advice = "Drop: the base never gave the answer." if one.level == 0 else "Not needed."
             untried = "Not tried alone within this budget. " if basis == "pilot" else ""

@@ -73,11 +73,15 @@ def choose(
 
 
 class Larger(NamedTuple):
-    """What more facts of the same levels bring: the largest size beside the best smaller one."""
+    """What more facts of the same levels bring: the largest size beside the best smaller one.
+
+    ``num_runs`` is the fewer of the two's.
+    """
 
     smaller: Candidate
     larger: Candidate
     gain: Estimate
+    num_runs: int
 
 
 def larger_sizes(answers: Mapping[Candidate, Answers], measure: Measure) -> list[Larger]:
@@ -92,7 +96,8 @@ def larger_sizes(answers: Mapping[Candidate, Answers], measure: Measure) -> list
     ]
     found = _differences(pairs, answers, measure)
     return [
-        Larger(smaller, larger, gain) for (larger, smaller), gain in zip(pairs, found, strict=True)
+        Larger(smaller, larger, gain, min(len(answers[smaller]), len(answers[larger])))
+        for (larger, smaller), gain in zip(pairs, found, strict=True)
     ]
 
 
@@ -101,6 +106,7 @@ class Rival(NamedTuple):
 
     candidate: Candidate
     behind: Estimate
+    num_runs: int
 
 
 def rivals(
@@ -114,7 +120,8 @@ def rivals(
             best[one.levels[0]] = max(other, one, key=lambda own: measure.all.mean(answers[own]))
     found = _differences([(chosen, one) for one in best.values()], answers, measure)
     return {
-        level: Rival(one, behind) for (level, one), behind in zip(best.items(), found, strict=True)
+        level: Rival(one, behind, len(answers[one]))
+        for (level, one), behind in zip(best.items(), found, strict=True)
     }
 
 
