@@ -22,7 +22,7 @@ def demo(
     """Do everything on a scale model, embedded, without downloads."""
     from sftlens.study import demo_settings, run_demo
 
-    result = run_demo(out, demo_settings(quick=quick))
+    result = run_demo(out, demo_settings(quick=quick), num_workers=None)
 
     def show() -> None:
         print_table(

@@ -67,7 +67,7 @@ def demo_settings(*, quick: bool = False) -> StudyFile:
     return load_study(_HERE / ("demo-quick.yaml" if quick else "demo.yaml"))
 
 
-def run_demo(out: Path, study: StudyFile) -> DemoResult:
+def run_demo(out: Path, study: StudyFile, *, num_workers: int | None = 1) -> DemoResult:
     """Run a study of a scale model and write the run folder with its report.
 
     The work lies beside ``out`` until it is whole. Killed at any moment, the same call goes on
@@ -79,6 +79,8 @@ def run_demo(out: Path, study: StudyFile) -> DemoResult:
             the first seed, manifest, ``index.html``, and in ``paper`` the paper's tables and
             figures.
         study: see :func:`demo_settings`.
+        num_workers: jobs at a time; 1 does them in this process, None as many as memory and cores
+            have room for. No table depends on it.
 
     Raises:
         UserError: when ``out`` holds something else, or a job failed.
@@ -89,7 +91,7 @@ def run_demo(out: Path, study: StudyFile) -> DemoResult:
         return _result(out, finished)
     require_free(out)
     with new_folder(out, work=work_folder(out, "demo", content_key(config))) as work:
-        plan, store = do_here(study, work)
+        plan, store = do_here(study, work, num_workers=num_workers)
         write_study(study, plan, store, work)
         _keep(store.path(plan.jobs["world"]) / WORLD, work / "world")
         _keep(store.path(plan.jobs["base"]) / MODEL, work / "base")

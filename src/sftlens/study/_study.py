@@ -151,12 +151,14 @@ def _runner(
     return RayRunner(store, cluster, num_workers)
 
 
-def do_here(study: StudyFile, folder: Path) -> tuple[Plan, Store]:
-    """Do all jobs of a study in this process, one by one.
+def do_here(study: StudyFile, folder: Path, *, num_workers: int | None = 1) -> tuple[Plan, Store]:
+    """Do all jobs of a study.
 
     Args:
         study: what to vary and measure.
         folder: takes the results, under ``jobs``.
+        num_workers: jobs at a time; 1 does them in this process, None as many as memory and cores
+            have room for.
 
     Raises:
         UserError: when a job failed; the others are done.
@@ -165,7 +167,12 @@ def do_here(study: StudyFile, folder: Path) -> tuple[Plan, Store]:
     plan = make_plan(study, sources)
     store = Store(folder / JOBS)
     _require_tasks(plan, store, sources)
-    outcome = run_jobs(plan, store, InlineRunner(store))
+    number = _workers_here(study, sources) if num_workers is None else num_workers
+    if number == 1:
+        outcome = run_jobs(plan, store, InlineRunner(store))
+    else:
+        with ProcessRunner(store, number) as runner:
+            outcome = run_jobs(plan, store, runner)
     for name, reason in outcome.failed.items():
         raise UserError(f"{name}: {reason}")
     return plan, store
