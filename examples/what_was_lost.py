@@ -23,7 +23,7 @@ from rich.table import Table
 from rich.text import Text
 from scale_model import scale_models
 
-from sftlens.facts import facts_table, read_facts
+from sftlens.facts import builtin_topics, facts_table, read_facts
 from sftlens.generation import TransformersGenerator, load_model
 from sftlens.mastery import read_mastery
 from sftlens.scoring import proportion, score
@@ -72,10 +72,12 @@ def by_level(table: pl.DataFrame) -> Table:
 
 def by_topic(mastered: pl.DataFrame) -> Table:
     """How many of the facts that the base has mastered are lost, topic by topic."""
-    shown = Table("topic", "mastered", "lost", title="Lost of what the base had mastered")
+    shown = Table("topic", "mastered", "lost", title="Lost, topic by topic")
+    known = builtin_topics()
     counts = mastered.group_by("topic").agg(total=pl.len(), lost=(~pl.col("correct")).sum())
     for topic, total, lost in counts.sort("lost", "topic", descending=[True, False]).iter_rows():
-        shown.add_row(Text(topic), str(total), str(lost))
+        label = known[topic].label if topic in known else topic
+        shown.add_row(Text(label), str(total), str(lost))
     return shown
 
 

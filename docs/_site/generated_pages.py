@@ -21,6 +21,13 @@ ROOMS = (
 )
 """The packages of the reference, in the order in which the data flows."""
 
+PARTS = {
+    "report": tuple(
+        f"sftlens.report.{part}" for part in ("paper", "compare", "inference", "figures", "cite")
+    )
+}
+"""Packages within a room that offer something themselves."""
+
 EXAMPLES = ("what_was_lost", "own_method", "scale_model")
 
 
@@ -61,7 +68,13 @@ def python_pages() -> Iterator[tuple[str, str]]:
     """One page a room: what its ``__init__`` offers."""
     yield "python/index.md", (ROOT / "docs" / "_site" / "python.md").read_text(encoding="utf-8")
     for room in ROOMS:
-        yield f"python/{room}.md", f"# `sftlens.{room}`\n\n::: sftlens.{room}\n"
+        names = [f"sftlens.{room}", *PARTS.get(room, ())]
+        texts = [f"# `{names[0]}`\n\n::: {names[0]}\n"]
+        texts += [
+            f"## `{name}`\n\n::: {name}\n    options:\n      heading_level: 3\n"
+            for name in names[1:]
+        ]
+        yield f"python/{room}.md", "\n".join(texts)
     yield "python/.nav.yml", _nav(ROOMS)
 
 

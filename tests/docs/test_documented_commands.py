@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import sys
+from importlib import import_module
 from pathlib import Path
 
 import polars as pl
@@ -92,6 +94,16 @@ def _require_script(block: Block, words: list[str]) -> None:
     for word in words[2:]:
         if word.startswith("--"):
             assert word.partition("=")[0] in text, f"{block.where}: {words[1]} has no {word}"
+
+
+def test_python_that_is_not_run_imports_what_there_is() -> None:
+    for block in ALL:
+        if block.language in PYTHON and block.reason is not None:
+            for statement in ast.parse(block.text).body:
+                if isinstance(statement, ast.ImportFrom) and statement.module is not None:
+                    module = import_module(statement.module)
+                    missing = [n.name for n in statement.names if not hasattr(module, n.name)]
+                    assert not missing, f"{block.where}: {module.__name__} has no {missing}"
 
 
 def test_yaml_is_what_the_readers_take() -> None:
