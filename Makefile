@@ -10,7 +10,7 @@ demo: $(VENV)/installed
 	$(BIN)/sftlens demo --out $(DEMO_OUT) $(DEMO_FLAGS)
 
 test: $(VENV)/installed-dev
-	$(BIN)/pytest $(TEST_FLAGS)
+	$(BIN)/pytest --numprocesses 2 --dist loadfile $(TEST_FLAGS)
 
 check: $(VENV)/installed-dev
 	$(BIN)/ruff format --check .

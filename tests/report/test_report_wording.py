@@ -25,15 +25,15 @@ def test_restoration_that_helps(study_page: Read) -> None:
     assert page.claim("over-random-in")[0] == "holds"
     assert page.claim("over-interpolation-in")[0] == "holds"
     assert "Is it the choice of parameters that helps? yes" in page.texts["answer-controls"]
-    assert "restore 20 % after" in page.texts["what-to-do"]
+    assert "restore 20 % after" in page.texts["brief-do"]
 
 
 def test_restoration_that_hurts(study_page: Read) -> None:
     page = study_page(Study(restoration=-25.0, random=0.0, interpolation=0.0))
     assert page.claim("restoration-in")[0] in ("does not hold", "undecided")
     assert "helps" not in page.texts["answer-restoration"]
-    assert "leave it as it is" in page.texts["what-to-do"]
-    assert "restore 20 %" not in page.texts["what-to-do"]
+    assert "leave it as it is" in page.texts["brief-do"]
+    assert "restore 20 %" not in page.texts["brief-do"]
 
 
 def test_restoration_that_hurts_at_every_share(study_folder: Callable[[Study], Path]) -> None:
@@ -47,7 +47,7 @@ def test_restoration_that_hurts_at_every_share(study_folder: Callable[[Study], P
     assert page.claim("restoration-in")[0] == "does not hold"
     assert "hurts" in page.texts["answer-restoration"]
     assert "helps at" not in page.texts["answer-restoration"]
-    assert "leave it as it is" in page.texts["what-to-do"]
+    assert "leave it as it is" in page.texts["brief-do"]
     assert "does better" in page.texts["answer-controls"]
 
 
@@ -55,7 +55,7 @@ def test_restoration_without_effect(study_page: Read) -> None:
     page = study_page(Study(restoration=0.0, random=0.0, interpolation=0.0))
     assert page.claim("restoration-in")[0] == "undecided"
     assert "cannot be told apart" in page.texts["answer-restoration"]
-    assert "leave it as it is" in page.texts["what-to-do"]
+    assert "leave it as it is" in page.texts["brief-do"]
     assert page.claim("over-random-in")[0] == "undecided"
     assert "not shown" in page.texts["answer-controls"]
 

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import polars as pl
 
-from sftlens.checkpoints import model_identity
+from sftlens.checkpoints import is_adapter, model_identity
 from sftlens.errors import UserError
 from sftlens.facts import Fact, facts_from_table
 from sftlens.generation import LoadedModel, load_model, load_tuned
@@ -76,7 +76,9 @@ class Task(NamedTuple):
         """The model that is asked: the tuned one, of an adapter merged, or the instruct model."""
         if "tuned" not in self.inputs:
             return load_model(self.job.places[INSTRUCT])
-        return load_tuned(self.base, self.tuned)
+        if is_adapter(self.tuned):
+            return load_tuned(self.base, self.tuned)
+        return load_model(self.tuned)
 
     def mastery(self) -> Mastery:
         """What the probe found, in a job of the plan or before it."""
