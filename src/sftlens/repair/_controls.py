@@ -75,5 +75,7 @@ def _matching(restorations: Restorations, request: Request, wanted: float) -> tu
         below = [share for share, removed in tried.items() if removed <= wanted]
         low = max(below, default=0.0)
         high = min((share for share in tried if share > low), default=100.0)
+        if low == high:  # even the whole region removes no more than is wanted
+            break
     share = min(tried, key=lambda share: (abs(tried[share] - wanted), share))
     return share, tried[share]
