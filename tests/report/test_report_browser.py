@@ -111,6 +111,7 @@ def test_printing_is_light_and_whole(browser: Browser, path: Path) -> None:
     assert page.evaluate("document.querySelector('.plot').layout.font.color") == "#1d242c"
     assert page.locator(".panel:visible").count() == page.locator(".panel").count()
     assert page.locator("details:not([open])").count() == 0
+    assert page.locator(".filters:visible, .pager:visible, input[type=range]:visible").count() == 0
     page.evaluate("dispatchEvent(new Event('afterprint'))")
     assert page.locator("details[open]").count() == num_open
     assert troubles == []
