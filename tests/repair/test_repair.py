@@ -236,6 +236,16 @@ def test_controls_remove_the_same_norm(base: Path, tuned: Path) -> None:
     assert controls(AS_IT_IS, 0.0, restorations, seed=0) == []
 
 
+def test_controls_of_a_repair_that_gives_everything_back(base: Path, tuned: Path) -> None:
+    """No share removes more than the whole, where the search for one has to end."""
+    restorations = Restorations(open_pair(base, tuned), SETTINGS)
+    found = controls(Candidate(Way("wise-ft", 100.0)), 1.0, restorations, seed=0)
+    [whole] = taken_back(restorations.pair, [restorations.of(Candidate(Way("wise-ft", 100.0)))])
+    assert len(found) == 6
+    for control in found:
+        assert control.norm_removed == pytest.approx(whole.norm_removed, abs=0.01)
+
+
 def test_an_adapter(base: Path, tuned: Path, asked: Path, tmp_path: Path) -> None:
     peft = pytest.importorskip("peft")
     model = AutoModelForCausalLM.from_pretrained(base)
