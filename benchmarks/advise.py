@@ -1,6 +1,7 @@
 """Advice followed, beside the paper's fixed recipe, on scale models that it was not built with.
 
-usage: python benchmarks/advise.py --out DIR [--seed 101 --seed 102 …] [--budget 40] [--json FILE]
+usage: python benchmarks/advise.py --out DIR [--seed 101 --seed 102 …] [--budget 40]
+    [--num-facts-in 250 --num-facts-out 40] [--json FILE]
 
 For each seed a world is made, the preset `tiny` is pre-trained on it and probed, unless
 `DIR/world-SEED` holds `world`, `base`, `facts.parquet` and `mastery` already. `sftlens advise
@@ -37,7 +38,6 @@ from sftlens.tuning import TuneSettings, choose_training_facts, fine_tune
 
 WORLDS = (101, 102, 103)
 SEEDS = (1001, 1002, 1003, 1004, 1005)
-NUM_FACTS_IN, NUM_FACTS_OUT = 250, 40
 TUNE = TuneSettings(learning_rate=3e-4)
 RECIPE = ((2,), 240)
 DOMAINS = ("in", "out")
@@ -62,16 +62,13 @@ class World(NamedTuple):
         return facts_from_table(pl.read_parquet(self.facts))
 
 
-def run_world(seed: int, out: Path, budget: int) -> dict[str, Any]:
+def run_world(world: World, budget: int) -> dict[str, Any]:
     """Numbers of one world: the advice, and what both ways of training gave."""
-    folder = out / f"world-{seed}"
-    place = prepared(folder, None, seed, num_facts_in=NUM_FACTS_IN, num_facts_out=NUM_FACTS_OUT)
-    world = World(seed, folder, *place)
     started = time.perf_counter()
     advised = run_advise(
         str(world.base),
         str(world.facts),
-        folder / f"advice-{budget}",
+        world.folder / f"advice-{budget}",
         mastery=world.mastery,
         settings=AdviseSettings(pilot=True, budget=budget, tune=TUNE),
     )
@@ -239,21 +236,29 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--seed", type=int, action="append", help="of a world")
     parser.add_argument("--budget", type=int, default=40)
+    parser.add_argument("--num-facts-in", type=int, default=250, help="of an in-domain topic")
+    parser.add_argument("--num-facts-out", type=int, default=40, help="of any other topic")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     found: dict[int, dict[str, Any]] = {}
     judges: dict[int, Judge] = {}
     for seed in options.seed or WORLDS:
         folder = options.out / f"world-{seed}"
+        place = prepared(
+            folder,
+            None,
+            seed,
+            num_facts_in=options.num_facts_in,
+            num_facts_out=options.num_facts_out,
+        )
+        world = World(seed, folder, *place)
         path = folder / f"numbers-{options.budget}.json"
         if not path.is_file():
-            numbers = run_world(seed, options.out, options.budget)
+            numbers = run_world(world, options.budget)
             with new_file(path) as partial:
                 partial.write_text(json.dumps(numbers))
         found[seed] = json.loads(path.read_text())
-        judges[seed] = Judge(
-            World(seed, folder, folder / "base", folder / "facts.parquet", folder / "mastery")
-        )
+        judges[seed] = Judge(world)
         print(f"{seed}: {found[seed]['train_on']}", file=sys.stderr, flush=True)
     print(markdown(found, judges))
     if options.json:

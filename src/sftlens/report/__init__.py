@@ -1,8 +1,13 @@
-"""The report of a study: its tables read, its questions answered, one page written.
+"""The report of a study: its tables read, its questions answered, and shown in these ways.
 
-The page is one self-contained file: it works from disk and loads nothing from a network.
+- `page`: one study as one HTML file;
+- `compare`: several side by side;
+- `paper`: the paper's tables as Parquet, CSV and LaTeX;
+- `figures`: its figures as SVG and PDF;
+- `cite`: how to cite both;
+- `inference`: the paper's claims, judged by a stated rule.
 """
 
-from sftlens.report._page import write_report
+from sftlens.report.page import write_report
 
 __all__ = ["write_report"]

@@ -20,6 +20,7 @@ from sftlens.report.compare._settings import Setting
 from sftlens.report.compare._sources import Shared, Source
 
 _HERE = Path(__file__).parent
+_SHARED = _HERE.parent / "page"
 # Apart in lightness too, and each with a shape of its own.
 _MARKS = (
     Mark("#2c6bb0", "#6cb2f5", "circle"),
@@ -57,7 +58,7 @@ def render(
         claims: of all runs.
     """
     environment = Environment(
-        loader=FileSystemLoader([_HERE, _HERE.parent]),
+        loader=FileSystemLoader([_HERE, _SHARED]),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
@@ -66,7 +67,7 @@ def render(
     environment.filters |= {"percent": percent, "percent_interval": percent_interval}
     labels = [source.label for source in sources]
     text: str = environment.get_template("compare.html.j2").render(
-        style=Markup(_read(_HERE.parent / "page.css") + _read(_HERE / "compare.css")),
+        style=Markup(_read(_SHARED / "page.css") + _read(_HERE / "compare.css")),
         runs=[_shown(place, source) for place, source in enumerate(sources)],
         sentences=[
             *_content.facts_sentences(sources, shared),

@@ -17,28 +17,20 @@ from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
 from sftlens.outputs import new_file
-from sftlens.report import _advice, _figures, _listings, _restored_figures
 from sftlens.report._answers import NUM_RESAMPLES, Answers
-from sftlens.report._brief import briefs
-from sftlens.report._charts import Figure
 from sftlens.report._effects import compute_effects
-from sftlens.report._explorer import explorer
 from sftlens.report._findings import DOMAIN_NAMES, find_all, method_name
 from sftlens.report._judged import JudgedClaim, failed_jobs, judged_claims
-from sftlens.report._ledger import base_row, floor_text, make_ledger, packed
 from sftlens.report._lost import count_exchanges, pick_examples
 from sftlens.report._mastery import exposure_effect, topic_levels
-from sftlens.report._paper_numbers import paper_numbers
 from sftlens.report._shift import (
     RANKINGS,
     measure_concentration,
     measure_divergence,
     norm_removed,
 )
-from sftlens.report._strategies import domains_of, strategies_of
 from sftlens.report._style import LEVELS, PALETTE, method_mark
 from sftlens.report._tables import Tables, load_tables
-from sftlens.report._weights_map import weights_maps
 from sftlens.report._wording import (
     clipped,
     correlation_text,
@@ -49,6 +41,14 @@ from sftlens.report._wording import (
     share_text,
 )
 from sftlens.report.cite import citations
+from sftlens.report.page import _advice, _figures, _listings, _restored_figures
+from sftlens.report.page._brief import briefs
+from sftlens.report.page._charts import Figure
+from sftlens.report.page._explorer import explorer
+from sftlens.report.page._ledger import base_row, floor_text, make_ledger, packed
+from sftlens.report.page._paper_numbers import paper_numbers
+from sftlens.report.page._strategies import domains_of, strategies_of
+from sftlens.report.page._weights_map import weights_maps
 
 _PAPER_TABLES = ("strategies", "exchange")
 _HERE = Path(__file__).parent

@@ -8,18 +8,6 @@ from collections.abc import Sequence
 import plotly.graph_objects as go
 
 from sftlens.report._answers import Answers, Cell
-from sftlens.report._charts import (
-    HOVER,
-    Figure,
-    Series,
-    align,
-    chart,
-    dodged,
-    line,
-    runs_text,
-    shares_axis,
-    sizes_axis,
-)
 from sftlens.report._findings import DOMAIN_NAMES
 from sftlens.report._mastery import ExposurePoint, TopicLevels
 from sftlens.report._shift import RANKINGS, Concentration, Divergence
@@ -31,6 +19,18 @@ from sftlens.report._wording import (
     percent_interval,
     share_text,
     value_interval,
+)
+from sftlens.report.page._charts import (
+    HOVER,
+    Figure,
+    Series,
+    align,
+    chart,
+    dodged,
+    line,
+    runs_text,
+    shares_axis,
+    sizes_axis,
 )
 from sftlens.scoring import Estimate
 

@@ -14,8 +14,8 @@ from studies import Study
 
 from sftlens.errors import UserError
 from sftlens.report import write_report
-from sftlens.report._page import script_json
 from sftlens.report.inference import paper_claims, read_study
+from sftlens.report.page._page import script_json
 
 Make = Callable[[Study], Path]
 HOSTILE = "<script>alert(1)</script>"

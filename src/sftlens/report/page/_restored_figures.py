@@ -8,7 +8,13 @@ from collections.abc import Mapping, Sequence
 import plotly.graph_objects as go
 
 from sftlens.report._answers import RELATIVE, Answers, Cell
-from sftlens.report._charts import (
+from sftlens.report._effects import Effects
+from sftlens.report._findings import DOMAIN_NAMES, method_name
+from sftlens.report._lost import Exchange
+from sftlens.report._shift import Held
+from sftlens.report._style import GAINED, LOST, method_mark
+from sftlens.report._wording import number, percent, percent_interval, points, share_text
+from sftlens.report.page._charts import (
     HOVER,
     Figure,
     Series,
@@ -20,12 +26,6 @@ from sftlens.report._charts import (
     runs_text,
     shares_axis,
 )
-from sftlens.report._effects import Effects
-from sftlens.report._findings import DOMAIN_NAMES, method_name
-from sftlens.report._lost import Exchange
-from sftlens.report._shift import Held
-from sftlens.report._style import GAINED, LOST, method_mark
-from sftlens.report._wording import number, percent, percent_interval, points, share_text
 from sftlens.scoring import Estimate
 
 SHOWN = (RELATIVE, "random", "interpolation")  # more would hide each other

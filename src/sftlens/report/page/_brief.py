@@ -7,12 +7,12 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from sftlens.report._advice import cell_text
 from sftlens.report._answers import Answers, Cell, Row
 from sftlens.report._effects import Effects
 from sftlens.report._findings import DOMAIN_NAMES
 from sftlens.report._judged import JudgedClaim
 from sftlens.report._wording import listed, number, percent, percent_interval, points
+from sftlens.report.page._advice import cell_text
 from sftlens.scoring import Estimate
 
 _KNOWN_WELL = 4

@@ -18,8 +18,8 @@ from studies import Study
 
 from sftlens.report import write_report
 from sftlens.report._answers import Answers
-from sftlens.report._ledger import base_row, make_ledger
 from sftlens.report._tables import load_tables
+from sftlens.report.page._ledger import base_row, make_ledger
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page

@@ -16,7 +16,7 @@ from sftlens.report import write_report
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
-_ROOT = Path(__file__).parents[2]
+_ROOT = Path(__file__).parents[3]
 AXE = Path(os.environ.get("SFTLENS_AXE", _ROOT / "node_modules" / "axe-core" / "axe.min.js"))
 
 pytestmark = [
