@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -18,7 +19,7 @@ PROBE = ProbeSettings(num_templates=8, num_samples=5, max_new_tokens=12)
 
 
 def prepared(
-    out: Path, demo: Path | None, seed: int, *, num_facts_in: int = 170, num_facts_out: int = 60
+    out: Path, demo: Path | None, seed: int, **world_settings: Any
 ) -> tuple[Path, Path, Path]:
     """The base, the facts and the folder of their levels; made unless they are there.
 
@@ -26,11 +27,13 @@ def prepared(
         out: takes what is made.
         demo: a demo's run folder whose world and base are taken instead of new ones.
         seed: of the world, the base and the division.
-        num_facts_in: facts of each in-domain topic.
-        num_facts_out: facts of each other one.
+        **world_settings: others of the world than its own 170 and 60 facts of a topic, in and out
+            of domain.
     """
     world, base = (demo or out) / "world", (demo or out) / "base"
-    settings = WorldSettings(num_facts_in=num_facts_in, num_facts_out=num_facts_out, seed=seed)
+    settings = WorldSettings(
+        **{"num_facts_in": 170, "num_facts_out": 60, **world_settings, "seed": seed}
+    )
     if not (world / "manifest.json").is_file():
         write_world(world, settings)
     if not (base / "manifest.json").is_file():

@@ -1,7 +1,7 @@
 """Advice followed, beside the paper's fixed recipe, on scale models that it was not built with.
 
 usage: python benchmarks/advise.py --out DIR [--seed 101 --seed 102 …] [--budget 40]
-    [--num-facts-in 250 --num-facts-out 40] [--json FILE]
+    [--num-facts-in 250 --num-facts-out 40] [--exposure 2 --exposure 4 …] [--json FILE]
 
 For each seed a world is made, the preset `tiny` is pre-trained on it and probed, unless
 `DIR/world-SEED` holds `world`, `base`, `facts.parquet` and `mastery` already. `sftlens advise
@@ -238,19 +238,21 @@ def main() -> None:
     parser.add_argument("--budget", type=int, default=40)
     parser.add_argument("--num-facts-in", type=int, default=250, help="of an in-domain topic")
     parser.add_argument("--num-facts-out", type=int, default=40, help="of any other topic")
+    parser.add_argument(
+        "--exposure", type=int, action="append", help="times that a fact is told, one of these"
+    )
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
+    world_settings = {
+        "num_facts_in": options.num_facts_in,
+        "num_facts_out": options.num_facts_out,
+        **({"exposures": options.exposure} if options.exposure else {}),
+    }
     found: dict[int, dict[str, Any]] = {}
     judges: dict[int, Judge] = {}
     for seed in options.seed or WORLDS:
         folder = options.out / f"world-{seed}"
-        place = prepared(
-            folder,
-            None,
-            seed,
-            num_facts_in=options.num_facts_in,
-            num_facts_out=options.num_facts_out,
-        )
+        place = prepared(folder, None, seed, **world_settings)
         world = World(seed, folder, *place)
         path = folder / f"numbers-{options.budget}.json"
         if not path.is_file():

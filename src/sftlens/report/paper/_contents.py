@@ -21,8 +21,10 @@ from sftlens.report.paper._training import accuracy_by_level, accuracy_by_size, 
 from sftlens.report.paper._training_set import training_set
 
 _FROM_TUNED = Measure("vs. tuned", "difference", ("difference_low", "difference_high"))
+_BESIDE_TUNED = Measure("Accuracy", beside=("difference_low", "difference_high"))
+_MARKED = "; bold: surely above the tuned model, slanted: surely below"
 _CELL = {"level": "Level", "size": "Size"}
-_WAY = {**_CELL, "method": "Method", "share": "Share, %"}
+_WAY = {**_CELL, "method": "Method", "share": "%"}
 
 
 class Spec(NamedTuple):
@@ -90,7 +92,9 @@ CONTENTS = (
         "Figures 2 and 6",
         "Accuracy (mean over mastery levels, percent) by level and number of training facts",
         accuracy_by_size,
-        Layout({"domain": "Domain", "level": "Level"}, [Measure("Accuracy")], across="size"),
+        Layout(
+            {"domain": "Domain", "level": "Level"}, [Measure("Accuracy")], groups=1, across="size"
+        ),
     ),
     Spec(
         "accuracy_by_level",
@@ -98,8 +102,9 @@ CONTENTS = (
         "Accuracy (percent) by mastery level of the test facts",
         accuracy_by_level,
         Layout(
-            {"domain": "Domain", "size": "Size", "level": "Level"},
+            {"domain": "Domain", **_CELL},
             [Measure("Accuracy")],
+            groups=2,
             across="test_level",
             across_title="On",
         ),
@@ -110,8 +115,9 @@ CONTENTS = (
         "Accuracy (percent) on in-domain test facts of level 4, and KL of tuned from base (nats)",
         well_known_and_kl,
         Layout(
-            {"quantity": "Quantity", "level": "Level"},
+            {"quantity": "", "level": "Level"},
             [Measure("Value", unit="unit")],
+            groups=1,
             across="size",
         ),
         ("quantity", (ACCURACY, KL)),
@@ -122,8 +128,9 @@ CONTENTS = (
         "Share (percent) of the summed change that the top k % of the parameters hold",
         concentration,
         Layout(
-            {"ranking": "Ranking", **_CELL},
+            {**_CELL, "ranking": "Ranking"},
             [Measure("Held")],
+            groups=2,
             across="top",
             across_title="Top",
         ),
@@ -132,11 +139,13 @@ CONTENTS = (
     Spec(
         "restoration",
         "Table 4",
-        "Accuracy (mean over mastery levels, percent) after restoration, and points gained",
+        "Accuracy (mean over mastery levels, percent) by share (percent) restored" + _MARKED,
         restoration,
         Layout(
-            {"domain": "Domain", **_WAY},
-            [Measure("Accuracy"), _FROM_TUNED, Measure("Norm removed", "norm_removed", None)],
+            {"domain": "Domain", **_CELL, "method": "Method"},
+            [_BESIDE_TUNED],
+            groups=3,
+            across="share",
         ),
     ),
     Spec(
@@ -152,9 +161,9 @@ CONTENTS = (
     Spec(
         "training_set",
         "Table 6",
-        "Accuracy (percent) on the training facts after restoration, and points gained",
+        "Accuracy (percent) on the training facts by share (percent) restored" + _MARKED,
         training_set,
-        Layout(_WAY, [Measure("Accuracy"), _FROM_TUNED]),
+        Layout({**_CELL, "method": "Method"}, [_BESIDE_TUNED], groups=2, across="share"),
     ),
     Spec(
         "strategies",
@@ -181,6 +190,7 @@ CONTENTS = (
         Layout(
             {**_CELL, "layer": "Layer"},
             [Measure("Restored")],
+            groups=2,
             across="share",
             across_title="Share",
         ),
@@ -193,6 +203,7 @@ CONTENTS = (
         Layout(
             {**_CELL, "module": "Module"},
             [Measure("Restored")],
+            groups=2,
             across="share",
             across_title="Share",
         ),
@@ -205,6 +216,7 @@ CONTENTS = (
         Layout(
             {**_CELL, "first_layer": "From layer", "last_layer": "To layer"},
             [Measure("Accuracy"), _FROM_TUNED],
+            groups=2,
             across="domain",
             across_title="Domain",
         ),
@@ -215,9 +227,15 @@ CONTENTS = (
         "Facts lost and gained (percent of the test facts), beside those of scoring twice",
         exchange,
         Layout(
-            {"compared": "Compared", "domain": "Domain", **_WAY},
+            {"compared": "", "domain": "Domain", **_WAY},
             [Measure("Facts")],
+            groups=2,
             across="quantity",
+            across_names={
+                "lost_over_floor": ("lost", "over floor"),
+                "gained_over_floor": ("gained", "over floor"),
+            },
+            only={"quantity": ["lost", "gained", "net", "lost_over_floor", "gained_over_floor"]},
         ),
         ("compared", (FROM_BASE, FROM_TUNED)),
     ),
@@ -227,13 +245,14 @@ CONTENTS = (
         "The paper’s claims (effects of accuracy and fractions in percent)",
         claims,
         Layout(
-            {"source": "Source", "claim": "Name", "sentence": "Claim", "domain": "Domain"},
+            {"source": "", "sentence": "Claim", "domain": "Domain"},
             [
                 Measure("Paper", "paper", None, "text"),
                 Measure("Effect", "effect", ("low", "high"), "unit"),
                 Measure("Decision", "decision", None, "text"),
             ],
-            wide={"source": 0.12, "sentence": 0.25, "paper": 0.2, "decision": 0.12},
+            groups=1,
+            wide={"sentence": 0.27, "paper": 0.22, "decision": 0.12},
         ),
     ),
 )

@@ -1,35 +1,15 @@
-"""Tables as LaTeX for a paper: booktabs, percent, intervals in small brackets."""
+"""Tables as LaTeX for a paper: booktabs, percent, each interval in small print below its value."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import polars as pl
 
-_SPECIAL = {
-    "\\": r"\textbackslash{}",
-    "{": r"\{",
-    "}": r"\}",
-    "$": r"\$",
-    "&": r"\&",
-    "#": r"\#",
-    "%": r"\%",
-    "_": r"\_",
-    "^": r"\textasciicircum{}",
-    "~": r"\textasciitilde{}",
-    "<": r"\textless{}",
-    ">": r"\textgreater{}",
-    "|": r"\textbar{}",
-    '"': r"\textquotedbl{}",
-    "‖": r"\textbar\textbar{}",
-    "−": r"\ensuremath{-}",
-    "×": r"\ensuremath{\times}",
-    "α": r"\ensuremath{\alpha}",
-    "²": r"\textsuperscript{2}",
-}
-_NOTHING = "--"
-_FRACTIONS = ("fraction", "accuracy")  # units that a reader is shown as percent
+from sftlens.report.paper._latex_text import NOTHING, escaped, name_text, number_text
+
+_MANY_COLUMNS = 8  # with their intervals they fill an article's line of 345 pt
 
 
 class Measure(NamedTuple):
@@ -41,12 +21,15 @@ class Measure(NamedTuple):
         interval: columns of its limits, or none.
         unit: ``fraction`` (shown as percent), ``count``, ``number``, ``text``, or the column
             that tells the unit of each row.
+        beside: columns of the limits of a difference: where they lie above zero the value is
+            bold, where they lie below it is slanted.
     """
 
     title: str
     value: str = "value"
     interval: tuple[str, str] | None = ("low", "high")
     unit: str = "fraction"
+    beside: tuple[str, str] | None = None
 
 
 class Layout(NamedTuple):
@@ -54,24 +37,38 @@ class Layout(NamedTuple):
 
     Attributes:
         names: columns that name a row, with their titles.
+        measures: what stands in the cells.
+        groups: how many of the first names stand over the rows that share them, instead of in
+            columns.
         across: the column whose values become columns; None where every row is one already.
         across_title: its title, before its values.
-        measures: what stands in the cells.
+        across_names: titles of its values, where they are not those values; one line each.
         only: columns and the values of the rows that are shown, the others being left to the
             files; by column.
-        wide: columns that hold sentences, with their width as a fraction of the line.
+        wide: columns that hold sentences, with their width as a fraction of the line; intervals
+            then stand beside their values.
     """
 
     names: Mapping[str, str]
     measures: Sequence[Measure]
+    groups: int = 0
     across: str | None = None
     across_title: str = ""
+    across_names: Mapping[str, Sequence[str]] = {}
     only: Mapping[str, Sequence[str]] = {}
     wide: Mapping[str, float] = {}
 
 
+class _Cell(NamedTuple):
+    value: str
+    interval: str = ""
+
+
 def latex_table(table: pl.DataFrame, layout: Layout, *, caption: str, label: str) -> str:
     """A ``longtable``, to be read in by a document that uses ``booktabs`` and ``longtable``.
+
+    A row that has no place across, as a tuned model has none among the shares that are restored,
+    spans all of them.
 
     Args:
         table: one measured value a row.
@@ -82,31 +79,19 @@ def latex_table(table: pl.DataFrame, layout: Layout, *, caption: str, label: str
     for column, values in layout.only.items():
         table = table.filter(pl.col(column).is_in(list(values)))
     across = _across(table, layout)
-    head = [*_heads(layout, across)]
-    columns = "".join(_column(layout, name) for name in layout.names)
-    columns += "".join(
+    head = _heads(layout, across)
+    columns = [_column(layout, name) for name in [*layout.names][layout.groups :]]
+    columns += [
         _column(layout, measure.value) if measure.unit == "text" else "r"
         for _ in across
         for measure in layout.measures
-    )
-    body: list[str] = []
-    previous: object = None
-    for index, cells in _cells(table, layout):
-        if body and index[0] != previous:
-            body.append(r"\midrule")
-        previous = index[0]
-        row = [_name(value) for value in index]
-        for value in across:
-            row += [
-                _shown(cells[value], measure) if value in cells else _NOTHING
-                for measure in layout.measures
-            ]
-        body.append(" & ".join(row) + r" \\")
+    ]
+    print_size, gap = ("footnotesize", 3) if len(columns) < _MANY_COLUMNS else ("scriptsize", 2)
     return "\n".join(
         [
             r"% needs \usepackage{booktabs,longtable}",
-            r"{\small",
-            rf"\begin{{longtable}}{{@{{}}{columns}@{{}}}}",
+            rf"{{\{print_size}\setlength{{\tabcolsep}}{{{gap}pt}}",
+            rf"\begin{{longtable}}{{@{{}}{''.join(columns)}@{{}}}}",
             rf"\caption{{{escaped(caption)}}}\label{{tab:{label.replace('_', '-')}}} \\",
             r"\toprule",
             *head,
@@ -118,7 +103,7 @@ def latex_table(table: pl.DataFrame, layout: Layout, *, caption: str, label: str
             r"\endhead",
             r"\bottomrule",
             r"\endlastfoot",
-            *body,
+            *_body(table, layout, across),
             r"\end{longtable}",
             r"}",
             "",
@@ -126,36 +111,36 @@ def latex_table(table: pl.DataFrame, layout: Layout, *, caption: str, label: str
     )
 
 
-def escaped(text: str) -> str:
-    """Text as LaTeX shows it, control characters as spaces; other scripts need LuaLaTeX."""
-    return "".join(_SPECIAL.get(char, char if char.isprintable() else " ") for char in text)
-
-
 def _across(table: pl.DataFrame, layout: Layout) -> list[object]:
     if layout.across is None:
         return [None]
-    values = table[layout.across].unique(maintain_order=True).to_list()
-    if table[layout.across].dtype.is_numeric():
-        return sorted(values, key=lambda value: (value is not None, value or 0))
-    return values
+    values = [*table[layout.across].drop_nulls().unique(maintain_order=True)] or [None]
+    return sorted(values) if table[layout.across].dtype.is_numeric() else values
 
 
 def _heads(layout: Layout, across: Sequence[object]) -> list[str]:
-    titles = [escaped(title) for title in layout.names.values()]
+    titles = [escaped(title) for title in layout.names.values()][layout.groups :]
     measures = [escaped(measure.title) for measure in layout.measures]
     if layout.across is None:
         return [" & ".join(titles + measures) + r" \\"]
-    names = [_name(value) for value in across]
+    lines = [_head_lines(layout, value) for value in across]
+    height = max(len(line) for line in lines)
+    rows = [[line[at - height] if at - height >= -len(line) else "" for line in lines]
+            for at in range(height)]  # fmt: skip
     if len(measures) == 1:
-        names = [f"{escaped(layout.across_title)} {name}".strip() for name in names]
-        return [" & ".join(titles + names) + r" \\"]
-    spans = [
-        rf"\multicolumn{{{len(measures)}}}{{c}}"
-        rf"{{{f'{escaped(layout.across_title)} {name}'.strip()}}}"
-        for name in names
-    ]
+        blank = [""] * len(titles)
+        named = [blank] * (height - 1) + [titles]
+        return [" & ".join(start + row) + r" \\" for start, row in zip(named, rows, strict=True)]
+    spans = [rf"\multicolumn{{{len(measures)}}}{{c}}{{{name}}}" for name in rows[-1]]
     first = " & ".join([""] * len(titles) + spans) + r" \\"
-    return [first, " & ".join(titles + measures * len(names)) + r" \\"]
+    return [first, " & ".join(titles + measures * len(across)) + r" \\"]
+
+
+def _head_lines(layout: Layout, value: object) -> list[str]:
+    given = layout.across_names.get(str(value))
+    if given is not None:
+        return [escaped(line) for line in given]
+    return [f"{escaped(layout.across_title)} {name_text(value)}".strip()]
 
 
 def _column(layout: Layout, name: str) -> str:
@@ -163,7 +148,57 @@ def _column(layout: Layout, name: str) -> str:
     return "l" if width is None else rf"p{{{width:g}\linewidth}}"
 
 
-def _cells(
+def _body(table: pl.DataFrame, layout: Layout, across: Sequence[object]) -> Iterator[str]:
+    num_columns = len(layout.names) - layout.groups + len(across) * len(layout.measures)
+    previous: tuple[object, ...] | None = None
+    for index, found in _rows(table, layout):
+        group = index[: layout.groups or 1]
+        if group != previous:
+            if previous is not None:
+                yield r"\midrule"
+            if layout.groups:
+                name = _group_name([*layout.names.values()], group)
+                yield rf"\multicolumn{{{num_columns}}}{{@{{}}l}}{{\textit{{{name}}}}} \\*"
+        previous = group
+        names = [name_text(value) for value in index[layout.groups :]]
+        if layout.across is not None and None in found:
+            cells = [_cell(found[None], measure) for measure in layout.measures]
+            yield from _spanning(names, cells, len(across))
+        else:
+            cells = [
+                _cell(found[value], measure) if value in found else _Cell(NOTHING)
+                for value in across
+                for measure in layout.measures
+            ]
+            yield from _lines(names, cells, stacked=not layout.wide)
+
+
+def _group_name(titles: Sequence[str], group: Sequence[object]) -> str:
+    parts = [
+        f"{escaped(title)} {name_text(value)}".lstrip()
+        for title, value in zip(titles, group, strict=False)
+        if value is not None
+    ]
+    name = ", ".join(part[0].lower() + part[1:] for part in parts)
+    return name[:1].upper() + name[1:]
+
+
+def _lines(names: Sequence[str], cells: Sequence[_Cell], *, stacked: bool) -> Iterator[str]:
+    if not stacked or not any(cell.interval for cell in cells):
+        yield " & ".join([*names, *(" ".join(cell).rstrip() for cell in cells)]) + r" \\"
+        return
+    yield " & ".join([*names, *(cell.value for cell in cells)]) + r" \\*[-0.6ex]"
+    yield " & ".join([*("" for _ in names), *(cell.interval for cell in cells)]) + r" \\"
+
+
+def _spanning(names: Sequence[str], cells: Sequence[_Cell], num_across: int) -> Iterator[str]:
+    assert len(cells) == 1, "only one measure can span what stands across"
+    (cell,) = cells
+    text = f"{cell.value} {cell.interval}".strip()
+    yield " & ".join([*names, rf"\multicolumn{{{num_across}}}{{l}}{{{text}}}"]) + r" \\"
+
+
+def _rows(
     table: pl.DataFrame, layout: Layout
 ) -> list[tuple[tuple[object, ...], dict[object, Mapping[str, Any]]]]:
     """The rows on paper, in the table's order, with a row of the table for each value across."""
@@ -177,30 +212,25 @@ def _cells(
     return list(found.items())
 
 
-def _name(value: object) -> str:
-    if value is None:
-        return _NOTHING
-    if isinstance(value, float):
-        return f"{value:g}"
-    return f"{value:,}" if isinstance(value, int) else escaped(str(value))
-
-
-def _shown(row: Mapping[str, Any], measure: Measure) -> str:
+def _cell(row: Mapping[str, Any], measure: Measure) -> _Cell:
     value = row[measure.value]
     unit = row.get(measure.unit, measure.unit)
     if value is None:
-        return _NOTHING
+        return _Cell(NOTHING)
     if unit in ("text", "count"):
-        return _name(value)
-    text = _number(value, unit)
+        return _Cell(name_text(value))
+    text = _marked(number_text(value, unit), [row[name] for name in measure.beside or ()])
     limits = [row[name] for name in measure.interval or ()]
     if not limits or None in limits:
+        return _Cell(text)
+    low, high = (number_text(limit, unit) for limit in limits)
+    return _Cell(text, rf"{{\tiny [{low},\,{high}]}}")
+
+
+def _marked(text: str, limits: Sequence[float | None]) -> str:
+    if not limits or None in limits:
         return text
-    low, high = (_number(limit, unit) for limit in limits)
-    return rf"{text} {{\scriptsize [{low}, {high}]}}"
-
-
-def _number(value: float, unit: str) -> str:
-    text = f"{100 * value:.1f}" if unit in _FRACTIONS else f"{value:.3f}"
-    negative = text.startswith("-") and float(text) != 0
-    return (r"\ensuremath{-}" if negative else "") + text.lstrip("-")
+    low, high = (limit for limit in limits if limit is not None)
+    if low > 0:
+        return rf"\textbf{{{text}}}"
+    return rf"\textsl{{{text}}}" if high < 0 else text
