@@ -20,11 +20,11 @@ from sftlens.weights._restoration import (
 from sftlens.weights._restore import (
     Measured,
     Preview,
-    RestoredOutput,
     measure_restorations,
     preview_restoration,
     restore_checkpoints,
 )
+from sftlens.weights._restored_output import RestoredOutput
 from sftlens.weights._run import run_diff, run_preview, run_restore
 from sftlens.weights._same_norm import (
     NORM_TOLERANCE,

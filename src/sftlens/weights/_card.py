@@ -5,14 +5,11 @@ from __future__ import annotations
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from sftlens import __version__
 from sftlens.weights._plan import Request
+from sftlens.weights._restored_output import RestoredOutput
 from sftlens.weights._shares import share_label
-
-if TYPE_CHECKING:
-    from sftlens.weights._restore import RestoredOutput
 
 
 @dataclass(frozen=True, kw_only=True)

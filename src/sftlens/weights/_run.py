@@ -16,10 +16,10 @@ from sftlens.weights._plan import Request
 from sftlens.weights._regions import region_name
 from sftlens.weights._restore import (
     Preview,
-    RestoredOutput,
     preview_restoration,
     restore_checkpoints,
 )
+from sftlens.weights._restored_output import RestoredOutput
 from sftlens.weights._tensor_table import by_place
 
 TENSORS = "tensors.parquet"

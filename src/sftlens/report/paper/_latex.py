@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import zip_longest
 from typing import Any, NamedTuple
 
 import polars as pl
@@ -123,17 +124,16 @@ def _heads(layout: Layout, across: Sequence[object]) -> list[str]:
     measures = [escaped(measure.title) for measure in layout.measures]
     if layout.across is None:
         return [" & ".join(titles + measures) + r" \\"]
-    lines = [_head_lines(layout, value) for value in across]
-    height = max(len(line) for line in lines)
-    rows = [[line[at - height] if at - height >= -len(line) else "" for line in lines]
-            for at in range(height)]  # fmt: skip
+    blank = [""] * len(titles)
+    upwards = (reversed(_head_lines(layout, value)) for value in across)
+    *upper, last = reversed([*zip_longest(*upwards, fillvalue="")])
     if len(measures) == 1:
-        blank = [""] * len(titles)
-        named = [blank] * (height - 1) + [titles]
-        return [" & ".join(start + row) + r" \\" for start, row in zip(named, rows, strict=True)]
-    spans = [rf"\multicolumn{{{len(measures)}}}{{c}}{{{name}}}" for name in rows[-1]]
-    first = " & ".join([""] * len(titles) + spans) + r" \\"
-    return [first, " & ".join(titles + measures * len(across)) + r" \\"]
+        rows = [*([*blank, *names] for names in upper), [*titles, *last]]
+    else:
+        assert not upper, "a title over several measures takes one line"
+        spans = [rf"\multicolumn{{{len(measures)}}}{{c}}{{{name}}}" for name in last]
+        rows = [[*blank, *spans], [*titles, *measures * len(across)]]
+    return [" & ".join(row) + r" \\" for row in rows]
 
 
 def _head_lines(layout: Layout, value: object) -> list[str]:
@@ -162,6 +162,7 @@ def _body(table: pl.DataFrame, layout: Layout, across: Sequence[object]) -> Iter
         previous = group
         names = [name_text(value) for value in index[layout.groups :]]
         if layout.across is not None and None in found:
+            assert len(found) == 1, f"{index} has a place across, and none"
             cells = [_cell(found[None], measure) for measure in layout.measures]
             yield from _spanning(names, cells, len(across))
         else:
