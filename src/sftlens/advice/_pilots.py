@@ -113,7 +113,7 @@ class Pilots:
             seeds = self.runs.setdefault(one, [])
             seeds.append(self._settings.seed + len(seeds))
             self._add(one, seeds[-1])
-        outcome = run_jobs(self._plan, self._store, self._runner, stage="pilot runs")
+        outcome = run_jobs(self._plan, self._store, self._runner, stage="jobs of pilot runs")
         for name, reason in outcome.failed.items():
             raise UserError(f"{name}: {reason}")
 
