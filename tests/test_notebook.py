@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -13,8 +14,10 @@ import pytest
 from polars.testing import assert_frame_equal
 
 from sftlens import notebook
+from sftlens.advice import AdviceResult
 from sftlens.divergence import DivergenceResult
 from sftlens.errors import UserError
+from sftlens.facts import Fact, ReadFacts, facts_from_table
 from sftlens.mastery import ProbeResult
 from sftlens.repair import RepairResult
 from sftlens.report.compare import ComparisonResult
@@ -22,12 +25,32 @@ from sftlens.report.paper import PaperTable, PaperTables
 from sftlens.scoring import ScoreResult
 from sftlens.study import DemoResult, StudyResult
 from sftlens.tuning import TuneResult
+from sftlens.weights import DiffResult, Preview, RestoredOutput, RestoreResult
+from sftlens.world import Pretrained, World
 
 HOSTILE = '<script>alert(1)</script>"><img src=x onerror=alert(1)>'
 ACCURACY = {"levels": [0.0, None, 0.5, 1.0, 1.0], "mean": 0.625, "low": 0.5, "high": 0.75}
+MEASURED = ("knowledge", "knowledge_in", "knowledge_out", "known", "over_base", "over_chosen")
 ROW = {"run": HOSTILE, "domain": "in", "level": 0, "value": 0.25, "low": None, "high": None}
+FACT = Fact("f", "P19", "Ada", HOSTILE, ("Rome", HOSTILE), "test", "in")
+CANDIDATE = {
+    **{"candidate": HOSTILE, "levels": [0, 1], "size": 8, "num_seeds": 0},
+    **{f"{name}{end}": None for name in MEASURED for end in ("", "_low", "_high")},
+    **{"recipe": False, "chosen": True},
+}
+RESTORED = RestoredOutput(
+    share=20.0,
+    path=Path(HOSTILE),
+    num_parameters=10,
+    num_restored=2,
+    num_restored_changed=1,
+    num_ties=None,
+    norm_removed=0.25,
+    alpha=None,
+    warning=HOSTILE,
+)
 
-RESULTS = {
+RESULTS: dict[str, Any] = {
     "probe": ProbeResult(
         num_facts=10,
         num_completions=20,
@@ -61,6 +84,35 @@ RESULTS = {
     "study": StudyResult(3, 2, 1, 0, {"tune a": HOSTILE}, [], None, "out"),
     "demo": DemoResult("index.html", 3, [1, 1, 1, 0, 0], 2, 1, HOSTILE),
     "comparison": ComparisonResult("page", ["a", "b"], [None, None], [ROW], {}, {}, HOSTILE),
+    "advice": AdviceResult(
+        advice={"statements": [{"advice": HOSTILE, "evidence": "e"}], "command": HOSTILE},
+        candidates=[CANDIDATE],
+        levels=[],
+        budget=0,
+        num_runs=0,
+        num_facts={},
+        notes=[HOSTILE],
+        out=HOSTILE,
+    ),
+    "facts": ReadFacts([FACT], {HOSTILE: 2}),
+    "diff": DiffResult(
+        region="blocks",
+        num_parameters=10,
+        num_changed=5,
+        concentration={"relative": {"1": 0.5, "2.5": None}, "null": {"1": 0.25, "2.5": 0.5}},
+        layers=[],
+        modules=[],
+        histogram=[],
+        notes=[HOSTILE],
+    ),
+    "restore": RestoreResult(outputs=[RESTORED, replace(RESTORED, share=None, warning=None)]),
+    "preview": Preview(
+        outputs=[replace(RESTORED, path=None)],
+        tensors=None,
+        num_bytes=2_000_000_000,
+        free_bytes=3_000_000_000,
+        notes=[HOSTILE],
+    ),
     "paper table": PaperTable("name", "Table 1", HOSTILE, pl.DataFrame({"a": [HOSTILE, None]}), []),
     "paper tables": PaperTables(
         [Path("paper/x.parquet"), Path("paper/x.csv")],
@@ -70,6 +122,10 @@ RESULTS = {
         [],
         Path("paper/i.json"),
     ),
+}
+NUMBERS: dict[str, Any] = {
+    "world": World([FACT], [], ["a", "b"]),
+    "pretrained": Pretrained(100, 2, 1.5),
 }
 
 
@@ -94,7 +150,13 @@ def test_a_result_is_shown_as_text(result: Any) -> None:
     assert HOSTILE in found.text
 
 
-@pytest.mark.parametrize("result", RESULTS.values(), ids=RESULTS)
+@pytest.mark.parametrize("result", NUMBERS.values(), ids=NUMBERS)
+def test_a_result_of_numbers_is_shown(result: Any) -> None:
+    text = result._repr_html_()
+    assert all(f"<th>{name}</th>" in text for name in result.to_polars().columns)
+
+
+@pytest.mark.parametrize("result", [*RESULTS.values(), *NUMBERS.values()], ids=[*RESULTS, *NUMBERS])
 def test_both_frames_hold_the_same(result: Any) -> None:
     pytest.importorskip("pandas", reason="pandas is not installed")
     table = result.to_polars()
@@ -113,6 +175,33 @@ def test_what_the_frames_hold() -> None:
     assert RESULTS["paper tables"].to_polars().rows() == [("x", None), ("y", HOSTILE)]
     study = RESULTS["study"].to_polars()
     assert study.select("num_jobs", "num_failed", "report").rows() == [(3, 1, None)]
+
+
+def test_what_the_frames_of_facts_and_worlds_hold() -> None:
+    assert facts_from_table(RESULTS["facts"].to_polars()) == [FACT]
+    assert NUMBERS["world"].to_polars().to_dicts() == [{"num_facts": 1, "num_texts": 2}]
+    assert NUMBERS["pretrained"].to_polars().to_dicts() == [NUMBERS["pretrained"]._asdict()]
+
+
+def test_what_the_frames_of_advice_hold() -> None:
+    assert RESULTS["advice"].to_polars().to_dicts() == [CANDIDATE]
+    nothing = RESULTS["advice"]._replace(candidates=[]).to_polars()
+    assert nothing.columns == list(CANDIDATE)
+    assert not len(nothing)
+
+
+def test_what_the_frames_of_weights_hold() -> None:
+    assert RESULTS["diff"].to_polars().rows() == [(1.0, 0.5, 0.25), (2.5, None, 0.5)]
+    for name in ("restore", "preview"):
+        result = RESULTS[name]
+        assert result.to_polars().to_dicts() == [output.as_json() for output in result.outputs]
+    assert "would take 2.00 GB, and 3.00 GB are free" in RESULTS["preview"]._repr_html_()
+
+
+def test_a_column_without_values_has_its_type() -> None:
+    one = RestoreResult(outputs=[RESTORED]).to_polars()
+    other = RestoreResult(outputs=[replace(RESTORED, share=None, num_ties=1, alpha=0.5)])
+    assert one.schema == other.to_polars().schema
 
 
 def test_a_table_that_was_not_measured_is_told() -> None:

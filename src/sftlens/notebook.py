@@ -3,20 +3,40 @@
 from __future__ import annotations
 
 import html
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from importlib import import_module
-from typing import Any
-
-import polars as pl
+from typing import TYPE_CHECKING, Any
 
 from sftlens.errors import UserError
+
+if TYPE_CHECKING:
+    import polars as pl
 
 _MAX_ROWS = 60
 _SCALARS = (str, int, float, bool)
 
 
+class Tabular(ABC):
+    """A result that is a table; a base for dataclasses, since a NamedTuple takes none."""
+
+    @abstractmethod
+    def to_polars(self) -> pl.DataFrame:
+        """The table."""
+
+    def to_pandas(self) -> Any:
+        """The same for pandas.
+
+        Raises:
+            UserError: when pandas is not installed.
+        """
+        return as_pandas(self.to_polars())
+
+
 def one_row(result: Mapping[str, Any]) -> pl.DataFrame:
     """A table of one row with what is a single value of a result."""
+    import polars as pl
+
     told = {
         name: [value]
         for name, value in result.items()
@@ -27,6 +47,8 @@ def one_row(result: Mapping[str, Any]) -> pl.DataFrame:
 
 def many_rows(rows: Sequence[Mapping[str, Any]]) -> pl.DataFrame:
     """A table of these rows; a column may be null in the first of them."""
+    import polars as pl
+
     return pl.DataFrame(list(rows), infer_schema_length=None)
 
 

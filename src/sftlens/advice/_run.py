@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import polars as pl
 from filelock import FileLock, Timeout
 
+from sftlens import notebook
 from sftlens.advice import _paper
 from sftlens.advice._advice import (
     Dropped,
@@ -33,6 +34,7 @@ from sftlens.advice._pools import Pools, pools, require_enough
 from sftlens.advice._search import num_candidates, search
 from sftlens.advice._settings import AdviseSettings
 from sftlens.advice._tables import (
+    CANDIDATES_SCHEMA,
     answers_table,
     candidates_table,
     pilots_table,
@@ -85,6 +87,26 @@ class AdviceResult(NamedTuple):
     num_facts: dict[str, int]
     notes: list[str]
     out: str
+
+    def to_polars(self) -> pl.DataFrame:
+        """A row a candidate, on validation facts: the table ``candidates``."""
+        return pl.DataFrame(self.candidates, schema=CANDIDATES_SCHEMA)
+
+    def to_pandas(self) -> Any:
+        """The same for pandas.
+
+        Raises:
+            UserError: when pandas is not installed.
+        """
+        return notebook.as_pandas(self.to_polars())
+
+    def _repr_html_(self) -> str:
+        told = [f"{one['advice']} {one['evidence']}" for one in self.advice["statements"]]
+        if self.advice["command"] is not None:
+            told.append(self.advice["command"])
+        notes = [*told, *self.notes, f"written to {self.out}; advice.md has it all"]
+        title = "candidates, on validation facts" if self.num_runs else "candidates, not measured"
+        return notebook.as_html(title, self.to_polars().drop("levels"), notes)
 
 
 def run_advise(

@@ -30,10 +30,10 @@ def diff(
 
     def show() -> None:
         print_line(
-            f"{result['num_changed']:,} of {result['num_parameters']:,} parameters of region "
-            f"{result['region']} changed"
+            f"{result.num_changed:,} of {result.num_parameters:,} parameters of region "
+            f"{result.region} changed"
         )
-        measures = result["concentration"]
+        measures = result.concentration
         shares: list[Any] = list(measures["relative"])
         rows = [
             (f"top {share} %", *(percent(by_share[share]) for by_share in measures.values()))
@@ -41,14 +41,14 @@ def diff(
         ]
         print_table("share of the summed change that is held by", ["", *measures], rows)
         print_line("null: relative change with the sizes of changes shuffled against the weights")
-        for place in ("module", "layer"):
-            print_places(result[f"{place}s"], place)
-        for note in result["notes"]:
+        print_places(result.modules, "module")
+        print_places(result.layers, "layer")
+        for note in result.notes:
             print_line(note)
         if out is not None:
             print_line(f"written to {out}")
 
-    emit(result, as_json, show)
+    emit(result.as_json(), as_json, show)
 
 
 def print_places(rows: list[dict[str, Any]], place: str) -> None:

@@ -55,12 +55,11 @@ def restore(
         seed=seed,
     )
     if dry_run:
-        result = run_preview(base, tuned, request, out or Path())
+        result = run_preview(base, tuned, request, out or Path()).as_json()
     elif out is None:
         raise UserError("--out: is missing; name the folder to write, or give --dry-run")
     else:
-        outputs = run_restore(base, tuned, request, out)
-        result = {"outputs": [output.as_json() for output in outputs]}
+        result = run_restore(base, tuned, request, out).as_json()
 
     def show() -> None:
         rows = [

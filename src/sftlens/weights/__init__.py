@@ -25,6 +25,7 @@ from sftlens.weights._restore import (
     restore_checkpoints,
 )
 from sftlens.weights._restored_output import RestoredOutput
+from sftlens.weights._results import DiffResult, RestoreResult
 from sftlens.weights._run import run_diff, run_preview, run_restore
 from sftlens.weights._same_norm import (
     NORM_TOLERANCE,
@@ -44,6 +45,7 @@ __all__ = [
     "REGIONS",
     "CheckpointPair",
     "Diff",
+    "DiffResult",
     "Engine",
     "Interpolation",
     "LayerRange",
@@ -59,6 +61,7 @@ __all__ = [
     "Region",
     "Request",
     "Restoration",
+    "RestoreResult",
     "Restored",
     "RestoredOutput",
     "Selection",

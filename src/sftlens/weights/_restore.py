@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from sftlens import notebook
 from sftlens.checkpoints import model_name
 from sftlens.manifest import MANIFEST, finished_result, write_manifest
 from sftlens.outputs import new_folder, require_free
@@ -17,10 +18,10 @@ from sftlens.weights._engine import Engine, best_engine
 from sftlens.weights._pair import CheckpointPair
 from sftlens.weights._plan import Planned, Request, plan
 from sftlens.weights._restoration import Restored
-from sftlens.weights._restored_output import RestoredOutput
+from sftlens.weights._restored_output import RestoredOutput, outputs_html, outputs_table
 from sftlens.weights._shares import share_label
 from sftlens.weights._taken import Taken
-from sftlens.weights._tensor_table import tensor_table
+from sftlens.weights._tensor_table import by_place, tensor_table
 from sftlens.weights._writer import (
     ModelWriter,
     copy_companions,
@@ -41,7 +42,7 @@ class Measured(NamedTuple):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Preview:
+class Preview(notebook.Tabular):
     """What a restoration would do; made by :func:`preview_restoration`."""
 
     outputs: list[RestoredOutput]
@@ -52,6 +53,34 @@ class Preview:
     """What the models would take on disk."""
     free_bytes: int
     """What the disk has free."""
+    notes: list[str]
+    """On how the two were aligned."""
+
+    def to_polars(self) -> pl.DataFrame:
+        """A row a model, with the fields of :class:`RestoredOutput` as columns."""
+        return outputs_table(self.outputs)
+
+    def as_json(self) -> dict[str, Any]:
+        """What ``--json`` prints.
+
+        ``layers`` and ``modules`` tell where the restored entries lie; None where ``tensors`` is.
+        """
+        return {
+            "outputs": [output.as_json() for output in self.outputs],
+            "num_bytes": self.num_bytes,
+            "free_bytes": self.free_bytes,
+            "notes": self.notes,
+            "layers": self._by("layer"),
+            "modules": self._by("module"),
+        }
+
+    def _by(self, place: str) -> list[dict[str, Any]] | None:
+        return None if self.tensors is None else by_place(self.tensors, place).to_dicts()
+
+    def _repr_html_(self) -> str:
+        needed, free = self.num_bytes / 1e9, self.free_bytes / 1e9
+        room = f"nothing written; it would take {needed:.2f} GB, and {free:.2f} GB are free"
+        return outputs_html("to be restored", self.outputs, [*self.notes, room])
 
 
 def measure_restorations(
@@ -116,6 +145,7 @@ def preview_restoration(
         tensors=tensor_table(pair.region(request.region), selections) if selections else None,
         num_bytes=needed_bytes(pair, len(measured)),
         free_bytes=free_bytes(out),
+        notes=list(pair.notes),
     )
 
 

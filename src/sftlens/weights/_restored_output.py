@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+from sftlens import notebook
+
+if TYPE_CHECKING:
+    import polars as pl
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,3 +40,22 @@ class RestoredOutput:
     def as_json(self) -> dict[str, Any]:
         """What ``--json`` prints."""
         return {**asdict(self), "path": None if self.path is None else str(self.path)}
+
+
+def outputs_table(outputs: Sequence[RestoredOutput]) -> pl.DataFrame:
+    """One row a restored model, with the fields of :class:`RestoredOutput` as columns."""
+    import polars as pl
+
+    nullable = {
+        **dict.fromkeys(("share", "alpha"), pl.Float64),
+        **dict.fromkeys(("num_restored", "num_restored_changed", "num_ties"), pl.Int64),
+        **dict.fromkeys(("path", "warning"), pl.String),
+    }
+    return pl.DataFrame([output.as_json() for output in outputs], schema_overrides=nullable)
+
+
+def outputs_html(title: str, outputs: Sequence[RestoredOutput], notes: Sequence[str] = ()) -> str:
+    """The same for a notebook, with the warnings below."""
+    warnings = [output.warning for output in outputs if output.warning]
+    table = outputs_table(outputs).drop("warning")
+    return notebook.as_html(title, table, [*warnings, *notes])

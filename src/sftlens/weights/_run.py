@@ -10,17 +10,12 @@ from sftlens.checkpoints import resolve_model
 from sftlens.manifest import finished_result, write_manifest
 from sftlens.outputs import new_folder, require_free
 from sftlens.progress import progress
-from sftlens.weights._diff import PAPER_SHARES, Diff, diff
+from sftlens.weights._diff import PAPER_SHARES, diff
 from sftlens.weights._pair import open_pair
 from sftlens.weights._plan import Request
 from sftlens.weights._regions import region_name
-from sftlens.weights._restore import (
-    Preview,
-    preview_restoration,
-    restore_checkpoints,
-)
-from sftlens.weights._restored_output import RestoredOutput
-from sftlens.weights._tensor_table import by_place
+from sftlens.weights._restore import Preview, preview_restoration, restore_checkpoints
+from sftlens.weights._results import DiffResult, RestoreResult
 
 TENSORS = "tensors.parquet"
 HISTOGRAM = "histogram.parquet"
@@ -33,7 +28,7 @@ def run_diff(
     region: str = "blocks",
     shares: Sequence[float] = PAPER_SHARES,
     out: Path | None = None,
-) -> dict[str, Any]:
+) -> DiffResult:
     """Compare two models and, on request, write the tables of tensors and of the histogram.
 
     Args:
@@ -43,12 +38,6 @@ def run_diff(
         shares: percents of the region's parameters.
         out: folder that takes the tables ``tensors`` and ``histogram`` and the manifest, whole or
             not at all. A finished folder of the same call is left as it is.
-
-    Returns:
-        ``region``, ``num_parameters``, ``num_changed``, ``concentration`` as
-        :attr:`sftlens.weights.Diff.concentration`, ``layers`` and ``modules`` as rows of
-        :meth:`sftlens.weights.Diff.by`, ``histogram`` as rows of
-        :attr:`sftlens.weights.Diff.histogram`, and ``notes`` on how the two were aligned.
 
     Raises:
         UserError: as :func:`sftlens.weights.open_pair` and :func:`sftlens.weights.diff`, and when
@@ -65,32 +54,29 @@ def run_diff(
             "shares": list(shares),
         }
         if finished := finished_result(out, stage="diff", config=config):
-            return finished
+            return DiffResult(**finished)
         require_free(out)
     with progress("comparing", 3 * pair.num_parameters(region)) as advance:
         found = diff(pair, region=region, shares=shares, advance=advance)
-    result = {**_diff_result(found), "notes": list(pair.notes)}
+    result = DiffResult(
+        region=found.region,
+        num_parameters=found.num_parameters,
+        num_changed=found.num_changed,
+        concentration=found.concentration,
+        layers=found.by("layer").to_dicts(),
+        modules=found.by("module").to_dicts(),
+        histogram=found.histogram.to_dicts(),
+        notes=list(pair.notes),
+    )
     if out is not None:
         with new_folder(out) as work:
             found.tensors.write_parquet(work / TENSORS)
             found.histogram.write_parquet(work / HISTOGRAM)
-            write_manifest(work, stage="diff", config=config, result=result)
+            write_manifest(work, stage="diff", config=config, result=result.as_json())
     return result
 
 
-def _diff_result(found: Diff) -> dict[str, Any]:
-    return {
-        "region": found.region,
-        "num_parameters": found.num_parameters,
-        "num_changed": found.num_changed,
-        "concentration": found.concentration,
-        "layers": found.by("layer").to_dicts(),
-        "modules": found.by("module").to_dicts(),
-        "histogram": found.histogram.to_dicts(),
-    }
-
-
-def run_restore(base: str, tuned: str, request: Request, out: Path) -> list[RestoredOutput]:
+def run_restore(base: str, tuned: str, request: Request, out: Path) -> RestoreResult:
     """Write restored models; see :func:`sftlens.weights.restore_checkpoints`.
 
     Args:
@@ -103,10 +89,10 @@ def run_restore(base: str, tuned: str, request: Request, out: Path) -> list[Rest
     pair = open_pair(resolve_model(base), resolve_model(tuned, adapter=True))
     total = (request.passes + 1) * pair.num_parameters(request.region)
     with progress("restoring", total) as advance:
-        return restore_checkpoints(pair, request, out, advance=advance)
+        return RestoreResult(outputs=restore_checkpoints(pair, request, out, advance=advance))
 
 
-def run_preview(base: str, tuned: str, request: Request, out: Path) -> dict[str, Any]:
+def run_preview(base: str, tuned: str, request: Request, out: Path) -> Preview:
     """What restored models would be; see :func:`sftlens.weights.preview_restoration`.
 
     Args:
@@ -114,27 +100,9 @@ def run_preview(base: str, tuned: str, request: Request, out: Path) -> dict[str,
         tuned: folder or hub id of the tuned model, or of a LoRA adapter.
         request: what to do.
         out: where the models would be written.
-
-    Returns:
-        ``outputs`` as of a restoration, ``num_bytes`` and ``free_bytes``, and, where entries are
-        ranked over the region, ``layers`` and ``modules``: where the restored lie. ``notes`` on
-        how the two were aligned.
     """
     request = request.checked()
     pair = open_pair(resolve_model(base), resolve_model(tuned, adapter=True))
     total = (request.passes + (not request.is_counted)) * pair.num_parameters(request.region)
     with progress("selecting", total) as advance:
-        found = preview_restoration(pair, request, out, advance=advance)
-    return {
-        "outputs": [output.as_json() for output in found.outputs],
-        "num_bytes": found.num_bytes,
-        "free_bytes": found.free_bytes,
-        "notes": list(pair.notes),
-        **_where(found),
-    }
-
-
-def _where(found: Preview) -> dict[str, Any]:
-    if found.tensors is None:
-        return {"layers": None, "modules": None}
-    return {f"{place}s": by_place(found.tensors, place).to_dicts() for place in ("layer", "module")}
+        return preview_restoration(pair, request, out, advance=advance)

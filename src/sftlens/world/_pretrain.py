@@ -8,8 +8,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import polars as pl
 from pydantic import BaseModel, ConfigDict, Field
 
+from sftlens import notebook
 from sftlens.errors import UserError
 from sftlens.facts import Topic
 from sftlens.manifest import content_key, finished_result, write_manifest
@@ -48,6 +50,21 @@ class Pretrained(NamedTuple):
     num_parameters: int
     num_steps: int
     final_loss: float
+
+    def to_polars(self) -> pl.DataFrame:
+        """One row."""
+        return notebook.one_row(self._asdict())
+
+    def to_pandas(self) -> Any:
+        """The same for pandas.
+
+        Raises:
+            UserError: when pandas is not installed.
+        """
+        return notebook.as_pandas(self.to_polars())
+
+    def _repr_html_(self) -> str:
+        return notebook.as_html("pre-trained", self.to_polars())
 
 
 def pretrain(

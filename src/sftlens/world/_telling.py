@@ -5,11 +5,12 @@ from __future__ import annotations
 import itertools
 import random
 from collections.abc import Callable, Iterable, Mapping
-from typing import Annotated, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import polars as pl
 from pydantic import BaseModel, ConfigDict, Field
 
+from sftlens import notebook
 from sftlens.facts import Fact, Topic, fill, fold, topics_with
 
 EXPOSURES_SCHEMA = pl.Schema(
@@ -65,6 +66,21 @@ class World(NamedTuple):
     facts: list[Fact]
     exposures: list[Exposure]
     corpus: list[str]
+
+    def to_polars(self) -> pl.DataFrame:
+        """One row: how many facts there are, and how many texts tell them."""
+        return notebook.one_row({"num_facts": len(self.facts), "num_texts": len(self.corpus)})
+
+    def to_pandas(self) -> Any:
+        """The same for pandas.
+
+        Raises:
+            UserError: when pandas is not installed.
+        """
+        return notebook.as_pandas(self.to_polars())
+
+    def _repr_html_(self) -> str:
+        return notebook.as_html("world", self.to_polars())
 
 
 def tell(

@@ -7,11 +7,14 @@ import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+import polars as pl
+
+from sftlens import notebook
 from sftlens.errors import UserError
 from sftlens.facts._aliases import AliasGroups, paper_aliases, with_aliases
-from sftlens.facts._fact import Fact
+from sftlens.facts._fact import Fact, facts_table
 from sftlens.facts._readers._collected import Collected
 from sftlens.facts._readers._columns import require_known_columns
 from sftlens.facts._readers._entity_questions import read_entity_questions
@@ -43,6 +46,23 @@ class ReadFacts(NamedTuple):
 
     facts: list[Fact]
     dropped: dict[str, int]
+
+    def to_polars(self) -> pl.DataFrame:
+        """A row a fact, with the columns of :data:`sftlens.facts.FACTS_SCHEMA`."""
+        return facts_table(self.facts)
+
+    def to_pandas(self) -> Any:
+        """The same for pandas.
+
+        Raises:
+            UserError: when pandas is not installed.
+        """
+        return notebook.as_pandas(self.to_polars())
+
+    def _repr_html_(self) -> str:
+        shown = self.to_polars().with_columns(pl.col("answers").list.join("; "))
+        dropped = [f"dropped {number:,}: {reason}" for reason, number in self.dropped.items()]
+        return notebook.as_html(f"{len(self.facts):,} facts", shown, dropped)
 
 
 def read_facts(
