@@ -377,9 +377,15 @@ def test_only_safe_files_are_fetched(monkeypatch: pytest.MonkeyPatch, folder: Pa
     wanted = ["config.json", "tokenizer.json", SINGLE, INDEX, "model-00001-of-00002.safetensors"]
     wanted += ["tokenizer.model", "chat_template.jinja", "generation_config.json", "merges.txt"]
     left = ["pytorch_model.bin", "optimizer.pt", "modeling_x.py", "onnx/model.safetensors"]
-    wanted += ["adapter_config.json", "adapter_model.safetensors"]
+    wanted += ["adapter_config.json", "adapter_model.safetensors", "README.md"]
     left += ["adapter_model.bin", "checkpoint-5/adapter_model.safetensors", "training_args.bin"]
-    left += ["consolidated.safetensors", "model.gguf", "original/tokenizer.model", "flax.msgpack"]
+    left += [
+        "original/README.md",
+        "consolidated.safetensors",
+        "model.gguf",
+        "original/tokenizer.model",
+        "flax.msgpack",
+    ]
     found = filter_repo_objects(
         [*wanted, *left],
         allow_patterns=asked["allow_patterns"],

@@ -47,6 +47,7 @@ _HUB_FILES = [
 ]
 _BEHAVIOUR_FILES = [name for name in _HUB_FILES if "safetensors" not in name]
 _ADAPTER_PICKLE = "adapter_model.bin"
+_HUB_CARD = "README.md"
 _HUB_LEFT_OUT = ["*/*", "consolidated*"]
 
 
@@ -69,8 +70,8 @@ def resolve_model(source: str | Path, *, adapter: bool = False) -> Path:
     Args:
         source: a local Hugging Face model folder, or the id of a model on the hub, as ``org/name``
             or ``name`` with an optional ``@revision``. A local folder comes first. Of a hub model
-            the configuration, tokenizer, chat template and safetensors files are fetched, or taken
-            from the hub's cache; pickled weights never.
+            the configuration, tokenizer, chat template, card and safetensors files are fetched, or
+            taken from the hub's cache; pickled weights never.
         adapter: whether the folder may also be a PEFT adapter (see :func:`is_adapter`).
 
     Raises:
@@ -212,7 +213,7 @@ def _snapshot(name: str, revision: str | None, cached: bool) -> str:
     return snapshot_download(
         name,
         revision=revision,
-        allow_patterns=_HUB_FILES,
+        allow_patterns=[*_HUB_FILES, _HUB_CARD],
         ignore_patterns=_HUB_LEFT_OUT,
         local_files_only=cached,
     )

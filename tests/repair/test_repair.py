@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import polars as pl
 import pytest
 import torch
+from huggingface_hub import ModelCard
 from tiny_repair import SETTINGS
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -107,11 +109,11 @@ def test_the_model_loads_and_its_card_tells_all(repaired: RepairResult) -> None:
     AutoModelForCausalLM.from_pretrained(folder)
     AutoTokenizer.from_pretrained(folder)
     card = (folder / "README.md").read_text()
-    from huggingface_hub import ModelCard
-
     data = ModelCard(card).data
     assert data.library_name == "transformers"
     assert data.base_model is None  # a folder is no model of the hub
+    assert data.datasets is None
+    assert data.license is None
     assert repaired.chosen["why"] in card
     assert "sftlens repair" in card
     assert "--budget 6" in card
@@ -246,17 +248,22 @@ def test_controls_of_a_repair_that_gives_everything_back(base: Path, tuned: Path
         assert control.norm_removed == pytest.approx(whole.norm_removed, abs=0.01)
 
 
-def test_an_adapter(base: Path, tuned: Path, asked: Path, tmp_path: Path) -> None:
+def test_an_adapter_of_a_base_with_a_licence(
+    base: Path, tuned: Path, asked: Path, tmp_path: Path
+) -> None:
     peft = pytest.importorskip("peft")
     model = AutoModelForCausalLM.from_pretrained(base)
     config = peft.LoraConfig(r=4, target_modules=["q_proj", "down_proj"], init_lora_weights=False)
     peft.get_peft_model(model, config).save_pretrained(tmp_path / "adapter")
+    licensed = shutil.copytree(base, tmp_path / "licensed")
+    (licensed / "README.md").write_text("---\nlicense: cc-by-4.0\n---\n")
     settings = RepairSettings(budget=3, methods=("wise-ft",), shares=(50,))
     found = run_repair(
-        str(base), str(tmp_path / "adapter"), str(asked), tmp_path / "out", settings=settings
+        str(licensed), str(tmp_path / "adapter"), str(asked), tmp_path / "out", settings=settings
     )
     assert found.evaluations <= 3
     load_model(tmp_path / "out" / "model")
+    assert ModelCard.load(tmp_path / "out" / "model" / "README.md").data.license == "cc-by-4.0"
 
 
 def test_by_level(

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import re
 import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from sftlens import __version__
 from sftlens.repair._explain import percent, points_interval
+from sftlens.repair._metadata import metadata
 from sftlens.repair._settings import RepairSettings
 from sftlens.repair._tables import estimate
 from sftlens.scoring import Estimate
-
-_HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+(@[\w.-]+)?", re.ASCII)
 
 
 class Told(NamedTuple):
@@ -23,6 +21,8 @@ class Told(NamedTuple):
         base: name of the base model.
         tuned: name of the tuned model.
         hashes: of the weights of both.
+        licence: what the base's card states, as
+            :func:`sftlens.repair._metadata.stated_licence` gives it.
         facts: where the facts came from.
         mastery: the folder of the levels, as the user named it; None without.
         task: what the task is called; None for the default.
@@ -38,6 +38,7 @@ class Told(NamedTuple):
     base: str
     tuned: str
     hashes: tuple[str, str]
+    licence: Mapping[str, Any]
     facts: str
     mastery: str | None
     task: str | None
@@ -76,7 +77,7 @@ def model_card(told: Told) -> str:
         "```",
         "",
     ]
-    return _metadata(told) + "\n".join(lines)
+    return metadata((told.tuned, told.base), told.facts, told.licence) + "\n".join(lines)
 
 
 def task_name(task: str | None) -> str:
@@ -97,23 +98,6 @@ def command(told: Told) -> str:
         for one in value if isinstance(value, tuple) else (value,):
             words += [f"--{flag}", str(one)]
     return shlex.join([*words, "--out", "OUT"])
-
-
-def _metadata(told: Told) -> str:
-    from huggingface_hub import ModelCardData
-
-    known = [name.partition("@")[0] for name in (told.tuned, told.base) if _on_hub(name)]
-    data = ModelCardData(
-        base_model=known or None,
-        library_name="transformers",
-        pipeline_tag="text-generation",
-        tags=["sftlens", "factual-knowledge"],
-    )
-    return f"---\n{data.to_yaml()}\n---\n\n"
-
-
-def _on_hub(name: str) -> bool:
-    return _HUB_NAME.fullmatch(name) is not None
 
 
 def _numbers(told: Told) -> list[str]:

@@ -24,6 +24,7 @@ from sftlens.repair._decide import Decision, Verdict, decide
 from sftlens.repair._examine import Examiner
 from sftlens.repair._explain import why
 from sftlens.repair._measure import Strata, strata
+from sftlens.repair._metadata import stated_licence
 from sftlens.repair._page import page
 from sftlens.repair._parts import divide_facts
 from sftlens.repair._search import NUM_FINALISTS, Search, Searched, Standing
@@ -176,6 +177,7 @@ def run_repair(
             base=model_name(pair.base.folder),
             tuned=model_name(pair.tuned.folder),
             hashes=(identities[0]["weights"], identities[1]["weights"]),
+            licence=stated_licence(pair.base.folder, model_name(pair.base.folder)),
             facts=source,
             mastery=None if mastery is None else str(mastery),
             task=None if task is None else task.name,
