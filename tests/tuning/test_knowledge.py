@@ -13,9 +13,12 @@ import peft
 import pytest
 import torch
 import trl
+from accelerate import DeepSpeedPlugin
+from accelerate.utils import DistributedType
 from datasets import Dataset
 from transformers import Trainer, TrainerCallback, TrainingArguments
 
+from launched import fsdp_config
 from sftlens.errors import UserError
 from sftlens.facts import Fact
 from sftlens.generation import (
@@ -27,6 +30,7 @@ from sftlens.generation import (
 from sftlens.mastery import Mastery
 from sftlens.scoring import score
 from sftlens.tuning import KnowledgeCallback
+from sftlens.tuning._knowledge import _require_whole
 
 Make = Callable[..., tuple[Any, KnowledgeCallback]]
 
@@ -229,6 +233,26 @@ def test_a_learnt_prompt_is_refused(make: Make) -> None:
         trainer.train()
 
 
+@pytest.mark.parametrize(("stage", "refused"), [(2, False), (3, True)])
+def test_deepspeed_is_refused_where_it_shards_the_parameters(
+    make: Make, monkeypatch: pytest.MonkeyPatch, stage: int, refused: bool
+) -> None:
+    """With accelerate's own plugin, in the place where a launch under DeepSpeed puts it."""
+    trainer, callback = make()
+    state, plugin = trainer.accelerator.state, DeepSpeedPlugin(zero_stage=stage)
+    monkeypatch.setattr(state, "deepspeed_plugins", plugin)
+    monkeypatch.setattr(state, "distributed_type", DistributedType.DEEPSPEED)
+    assert state.deepspeed_plugin is plugin
+    if not refused:
+        _require_whole(trainer)
+        return
+    with pytest.raises(
+        UserError, match=r"in shards \(DeepSpeed ZeRO 3\) cannot.*leave the callback"
+    ):
+        callback.on_train_begin(trainer.args, trainer.state, trainer.control, model=trainer.model)
+    assert callback.history == []
+
+
 def test_training_stops_when_too_much_is_forgotten(
     make: Make, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -344,3 +368,34 @@ def test_two_processes_agree(base: Path, world: Path, tmp_path: Path) -> None:
         assert torch.equal(value, watched_first[0][name])
         assert torch.equal(value, watched_second[0][name])
     assert watched_first[1] == watched_second[1] != []
+
+
+SHARDED = """
+import sys
+from datasets import Dataset
+from transformers import Trainer, TrainingArguments
+from sftlens.facts import read_facts
+from sftlens.generation import load_model
+from sftlens.tuning import KnowledgeCallback
+from sftlens.tuning._distributed import shard_on_cpus
+
+base, world, out = sys.argv[1:]
+model, tokenizer, _ = load_model(base)
+arguments = TrainingArguments(output_dir=out, max_steps=1, report_to="none", use_cpu=True)
+shard_on_cpus()
+rows = Dataset.from_list([{"input_ids": [1, 5, 6, 7], "labels": [1, 5, 6, 7]}] * 4)
+trainer = Trainer(model=model, args=arguments, train_dataset=rows, processing_class=tokenizer)
+trainer.add_callback(KnowledgeCallback(trainer, read_facts(world).facts, num_facts=10))
+trainer.train()
+"""
+
+
+def test_fsdp_is_refused(base: Path, world: Path, tmp_path: Path) -> None:
+    script = tmp_path / "train.py"
+    script.write_text(SHARDED)
+    command = [sys.executable, "-m", "accelerate.commands.accelerate_cli", "launch"]
+    command += ["--config_file", str(fsdp_config(tmp_path)), str(script)]
+    command += [str(base), str(world), str(tmp_path / "out")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
+    assert done.returncode != 0
+    assert "UserError: a model in shards (FSDP) cannot be watched" in done.stderr

@@ -11,6 +11,7 @@ import torch
 from transformers import Trainer, TrainerCallback
 
 from sftlens.divergence import full_kl
+from sftlens.errors import UserError
 from sftlens.facts import Fact, Matching
 from sftlens.generation import question_prompt
 from sftlens.tuning._watch import Watch
@@ -76,7 +77,7 @@ class KnowledgeCallback(TrainerCallback):  # type: ignore[misc]
 
     Raises:
         UserError: when there is no fact to ask, or, on beginning, when the model has a learnt
-            prompt.
+            prompt or lies in shards (FSDP, DeepSpeed ZeRO 3).
         ValueError: when a limit is out of its range.
     """
 
@@ -128,6 +129,7 @@ class KnowledgeCallback(TrainerCallback):  # type: ignore[misc]
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **given: Any) -> Any:
         """Ask the model that training starts from."""
+        _require_whole(self._trainer)
         if self._tokenizer is None:
             processing = given.get("processing_class")
             self._tokenizer = getattr(processing, "tokenizer", processing)
@@ -209,6 +211,22 @@ class KnowledgeCallback(TrainerCallback):  # type: ignore[misc]
         asked = control.should_log
         Trainer.log(self._trainer, told)
         control.should_log = asked
+
+
+def _require_whole(trainer: Any) -> None:
+    """Refuse a training in which no process holds a whole model to ask."""
+    state = trainer.accelerator.state
+    deepspeed = state.deepspeed_plugin
+    if getattr(state, "fsdp_plugin", None) is not None:
+        shards = "FSDP"
+    elif deepspeed is not None and deepspeed.zero_stage == 3:
+        shards = "DeepSpeed ZeRO 3"
+    else:
+        return
+    raise UserError(
+        f"a model in shards ({shards}) cannot be watched; leave the callback out, or give each "
+        "process a whole model (plain data parallel)"
+    )
 
 
 def _of_the_first(value: Any) -> Any:
