@@ -77,12 +77,24 @@ def blocks(page: Path) -> Iterator[Block]:
 
 def inline_commands(page: Path) -> Iterator[list[str]]:
     """The words of inline code that begins with a command of ours."""
+    for words in _inline_code(page):
+        if words[0] == "sftlens" and len(words) > 1:
+            yield words[1:]
+
+
+def inline_installs(page: Path) -> Iterator[list[str]]:
+    """The words of inline code that installs this package."""
+    for words in _inline_code(page):
+        if words[:2] == ["pip", "install"] and any("sftlens" in word for word in words):
+            yield words
+
+
+def _inline_code(page: Path) -> Iterator[list[str]]:
     tokens = MarkdownIt("commonmark").enable("table").parse(page.read_text(encoding="utf-8"))
     for token in tokens:
         for child in token.children or ():
-            words = child.content.split() if child.type == "code_inline" else []
-            if words[:1] == ["sftlens"] and len(words) > 1:
-                yield words[1:]
+            if child.type == "code_inline" and child.content.strip():
+                yield child.content.split()
 
 
 def lines(text: str) -> list[list[str]]:
@@ -138,7 +150,10 @@ def options_of(words: list[str]) -> set[str] | None:
 
 
 def installs(words: list[str]) -> bool:
-    """Whether the line installs this package, with extras that it has."""
+    """Whether the line installs this package, with extras that it has.
+
+    ``test_installing.py`` runs those that stand in blocks, from a wheel of this tree.
+    """
     found = _INSTALL.fullmatch(" ".join(words))
     if found is None:
         return False

@@ -54,6 +54,7 @@ def test_no_block_hides() -> None:
 
 
 def test_a_line_that_is_not_ours_says_why_it_is_not_run() -> None:
+    """Beside ours, those that install the package run: in ``test_installing.py``."""
     for block in ALL:
         if block.language in SHELL and block.reason is None:
             for words in lines(block.text):
