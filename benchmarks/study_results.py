@@ -126,13 +126,14 @@ def claims(paper: Path) -> str:
         (
             r["sentence"] + (f" ({r['domain']})" if r["domain"] else ""),
             r["paper"],
+            threshold(r),
             effect(r),
             "" if r["p_holm"] is None else f"{r['p_holm']:.3g}",
             r["decision"] + (f": {r['reason']}" if r["decision"] == "not measured" else ""),
         )
         for r in found.iter_rows(named=True)
     ]
-    head = ("claim", "paper", "here", "p, Holm", "decision")
+    head = ("claim", "paper", "threshold", "here", "p, Holm", "decision")
     return f"### The paper's claims\n\n{table(head, rows)}"
 
 
@@ -151,15 +152,27 @@ def percent(row: dict[str, Any], name: str = "value", *, sign: bool = False) -> 
     return value if low is None else f"{value} ({100 * low:{form}} to {100 * high:{form}})"
 
 
+def threshold(row: dict[str, Any]) -> str:
+    """What the effect is judged against, and on which side of it the claim holds; empty for 0."""
+    if not row["threshold"]:
+        return ""
+    scale, unit = scale_of(row)
+    return f"{row['claimed']} {scale * row['threshold']:.3g}{unit}"
+
+
 def effect(row: dict[str, Any]) -> str:
     if row["effect"] is None:
         return ""
-    scale, unit = (100, " points") if row["unit"] == "accuracy" else (1, "")
+    scale, unit = scale_of(row)
     told = [
         f"{scale * row[name]:.3g}" for name in ("effect", "low", "high") if row[name] is not None
     ]
     interval = f" ({told[1]} to {told[2]})" if len(told) == 3 else ""
     return f"{told[0]}{unit}{interval}"
+
+
+def scale_of(row: dict[str, Any]) -> tuple[int, str]:
+    return (100, " points") if row["unit"] == "accuracy" else (1, "")
 
 
 def part(value: float | None) -> str:
