@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
 import yaml
 from safetensors.torch import load_file
 
@@ -27,10 +30,9 @@ def study_of(base: Path, world: Path, **keys: object) -> StudyFile:
         sizes=(6,),
         seeds=1,
         methods=(),
-        restored_sizes=(),
         probe=PROBE,
         tune=TuneSettings(learning_rate=1e-3, batch_size=4),
-        **keys,
+        **{"restored_sizes": (), **keys},
     )
 
 
@@ -54,6 +56,34 @@ def test_a_run_is_trained_by_two_processes(
         assert (tensor - weights["launched"][1][key]).abs().max() < 2e-5, key
 
 
+def test_an_adapter_is_trained_by_one_process_beside_it(
+    base: Path, world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On the first of the GPUs that the study sees, and to the same weights."""
+    popen, seen = subprocess.Popen, []
+
+    def watched(command: list[str], **options: Any) -> Any:
+        seen.append((command, options.pop("env")))
+        return popen(command, env={**seen[-1][1], "CUDA_VISIBLE_DEVICES": ""}, **options)
+
+    monkeypatch.setattr("sftlens.study._launched.subprocess.Popen", watched)
+    monkeypatch.setattr("sftlens.study._launched.visible_devices", lambda: ["5", "3"])
+    weights = []
+    for name, launch in (("alone", None), ("launched", fsdp_config(tmp_path))):
+        study = study_of(base, world, launch=launch, strategies=("lora",), restored_sizes=(6,))
+        plan = make_plan(study, find_sources(study))
+        store = Store(tmp_path / name)
+        for kind in ("facts", "probe", "tune"):
+            (job,) = plan.of_kind(kind)
+            do_job(job, {role: plan.jobs[needed] for role, needed in job.inputs.items()}, store)
+        weights.append(load_file(store.model(job) / "adapter_model.safetensors"))
+    ((command, environment),) = seen
+    assert "launch" not in command
+    assert environment["CUDA_VISIBLE_DEVICES"] == "5"
+    assert weights[0].keys() == weights[1].keys()
+    assert all(torch.equal(tensor, weights[1][key]) for key, tensor in weights[0].items())
+
+
 def test_a_failure_of_a_process_is_the_jobs(base: Path, world: Path, tmp_path: Path) -> None:
     config = fsdp_config(tmp_path)
     config.write_text(config.read_text().replace("fsdp_version: 2", "fsdp_version: 1"))
@@ -75,12 +105,51 @@ def test_where_the_configuration_lies(
     with pytest.raises(UserError, match=r"launch: two\.yaml does not exist"):
         load_study(file)
     for place in (tmp_path, folder):  # that beside the study file comes first
-        (place / "two.yaml").touch()
+        (place / "two.yaml").write_text("num_processes: 2\n")
         assert load_study(file).launch == place / "two.yaml"
 
 
-def test_jobs_at_a_time_are_refused(base: Path, world: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({"num_workers": 2}, "each job has all GPUs"),
+        ({"cluster": "auto"}, "leave --cluster out"),
+    ],
+)
+def test_jobs_at_a_time_are_refused(
+    base: Path, world: Path, tmp_path: Path, options: dict[str, Any], told: str
+) -> None:
     study = study_of(base, world, launch=fsdp_config(tmp_path))
-    with pytest.raises(UserError, match="each job has all GPUs"):
-        run_study(study, tmp_path / "run", num_workers=2)
+    with pytest.raises(UserError, match=told):
+        run_study(study, tmp_path / "run", **options)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("num_machines: 2\n", "num_machines: 2 would wait .*; write num_machines: 1"),
+        ("num_processes: four\n", "num_processes: 'four' is refused"),
+        ("num_machines: 0\n", "num_machines: 0 is refused"),
+        ("", "holds no keys"),
+        ("a: [", "is no YAML"),
+    ],
+)
+def test_configurations_that_are_refused(
+    base: Path, world: Path, tmp_path: Path, text: str, told: str
+) -> None:
+    """When the study file is read, and when a study begins that was not read from one."""
+    config = tmp_path / "config.yaml"
+    config.write_text(text)
+    file = tmp_path / "study.yaml"
+    keys = {"base": str(base), "facts": str(world), "launch": "config.yaml"}
+    file.write_text(yaml.safe_dump(keys))
+    for begin in (
+        lambda: load_study(file),
+        lambda: run_study(study_of(base, world, launch=config), tmp_path / "run"),
+    ):
+        with pytest.raises(UserError, match=told) as refused:
+            begin()
+        assert str(config) in str(refused.value)
+        assert "\n" not in str(refused.value)
     assert not (tmp_path / "run").exists()

@@ -14,6 +14,9 @@ from sftlens.facts import facts_table, read_facts
 from sftlens.mastery import ProbeSettings
 from sftlens.scoring import ScoreSettings
 from sftlens.study import Sources, StudyFile, demo_settings, load_study, make_plan, plan_study
+from sftlens.study._fitting import model_size, training_notes
+from sftlens.study._launch import read_launch
+from sftlens.study._rates import DEVICES
 from sftlens.tuning import TuneSettings
 
 STUDIES = Path(__file__).parents[2] / "studies"
@@ -63,9 +66,28 @@ def test_the_ready_files_are_planned(name: str) -> None:
     units = {"completions", "steps", "answers", "hours", "GB", "jobs"}
     assert {one.unit for one in found.estimate} == units | ({"models"} if study.tasks else set())
     assert all(one.value >= 0 and one.rests_on for one in found.estimate)
+    assert not any("does not fit" in note for note in found.notes)
     if study.scale is None:
         # Out-of-domain facts of the train split are of no use, and are not probed.
         assert found.estimate[0].rests_on.startswith("13 facts")
+
+
+@pytest.mark.parametrize("name", READY)
+def test_the_ready_files_can_train_on_their_device(name: str) -> None:
+    """By 16 bytes a parameter, and 2 for the base beside an adapter, with a tenth left free."""
+    study = load_study(STUDIES / name)
+    number = model_size(study).num_parameters
+    memory = DEVICES[study.estimate.device].memory
+    if number is None:  # the plan tells what to write
+        return
+    assert (study.launch is not None) == (16 * number > memory)
+    if "lora" in study.strategies and study.base is not None:
+        assert 2 * number < 0.9 * memory
+    if study.launch is not None:
+        launch = read_launch(study.launch)
+        assert launch.num_processes is not None
+        assert study.tune.batch_size % launch.num_processes == 0
+        assert launch.offloads or 16 * number / launch.num_processes < 0.9 * memory
 
 
 @pytest.mark.parametrize("name", [name for name in READY if name.startswith("paper/")])
@@ -81,7 +103,8 @@ def test_the_papers_studies(name: str) -> None:
         ScoreSettings(),
     )
     assert {"relative", "random", "interpolation"} <= set(study.methods)
-    assert study.strategies == ("by-level", "mixed", "lora")
+    lora = () if "70b" in name else ("lora",)  # which no GPU has room for
+    assert study.strategies == ("by-level", "mixed", *lora)
     assert study.instruct is not None
     assert study.tasks == ("gsm8k", "xsum")
     assert sum(study.estimate.level_sizes or ()) == 75_944
@@ -116,6 +139,42 @@ def test_the_papers_studies_have_controls_and_other_methods(name: str) -> None:
     matched = {method for method in methods if method.endswith("-matched")}
     assert {"absolute-matched", "lines-matched", "ties-matched", "fapm-matched"} < matched
     assert "dg-hard" in methods
+
+
+SHARED = "distributed_type: FSDP\nnum_processes: 4\n"
+
+
+@pytest.mark.parametrize(
+    ("launch", "billions", "told"),
+    [
+        (None, 4, []),
+        (None, 8, ["does not fit: it takes 128 GB, one h100 has 80 GB, and without launch:"]),
+        (SHARED, 8, ["takes 128 GB shared by the 4 GPUs of launch:, 32 GB each"]),
+        (SHARED, 30, ["does not fit: it takes 480 GB shared by the 4 GPUs of launch:, 120 GB"]),
+        (SHARED + "fsdp_config: {fsdp_offload_params: true}\n", 30, ["480 GB in main memory"]),
+        ("distributed_type: FSDP\n", 8, ["which does not say how many"]),
+        ("distributed_type: MULTI_GPU\n", 4, ["takes 64 GB on each GPU"]),
+        ("distributed_type: MULTI_GPU\n", 8, ["does not fit: it takes 128 GB on each GPU"]),
+        (SHARED, 38, ["608 GB", "LoRA does not fit: it takes the base's 76 GB"]),
+    ],
+)
+def test_what_a_plan_tells_of_memory(
+    tmp_path: Path, launch: str | None, billions: int, told: list[str]
+) -> None:
+    config = tmp_path / "launch.yaml"
+    config.write_text(launch or "")
+    study = StudyFile.model_validate(
+        {
+            **GOOD,
+            "strategies": ["by-level", "lora"],
+            "launch": None if launch is None else str(config),
+            "estimate": {"num_parameters": billions * 10**9},
+        }
+    )
+    notes = training_notes(study, model_size(study))
+    assert len(notes) == len(told)
+    assert all(part in note for part, note in zip(told, notes, strict=True))
+    assert not any("one device" in note for note in notes if launch and "LoRA" not in note)
 
 
 def test_a_plan_counts(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from sftlens.facts import Fact, read_facts
 from sftlens.mastery import NUM_LEVELS, num_completions
 from sftlens.study._calibrate import calibrate
 from sftlens.study._file import Run, StudyFile, training_runs
-from sftlens.study._fitting import Size, jobs_that_fit, model_size
+from sftlens.study._fitting import Size, jobs_that_fit, model_size, training_notes
 from sftlens.study._harness_tasks import NamedTask
 from sftlens.study._methods import named_method, num_restorations
 from sftlens.study._plan import Plan, Sources, make_plan
@@ -74,7 +74,8 @@ def plan_study(
             it is not here.
 
     Raises:
-        UserError: when the facts are not to be had, or there is no base to measure yet.
+        UserError: when the facts are not to be had, or there is no base to measure yet,
+            or the configuration under ``launch`` is unusable.
     """
     tasks = tuple(NamedTask(entry, "", None) for entry in study.tasks)
     plan = make_plan(study, Sources(base={"source": study.base or ""}, tasks=tasks))
@@ -285,17 +286,17 @@ class _Parts:
             )
         )
         device = self.study.estimate.device
-        measured = None if self.told is None else self.told.rates.memory
-        found.append(
-            Estimate(
-                f"jobs at a time, one {device}",
-                jobs_that_fit(DEVICES[device].memory, self.size.num_parameters, measured),
-                "jobs",
+        if self.study.launch is not None:
+            number, why = 1, "launch: gives each training all GPUs"
+        else:
+            measured = None if self.told is None else self.told.rates.memory
+            number = jobs_that_fit(DEVICES[device].memory, self.size.num_parameters, measured)
+            why = (
                 f"its memory of {DEVICES[device].memory / _GB:g} GB, and what a job takes "
                 + ("assumed" if measured is None else "as measured")
-                + "; cores are not counted",
+                + "; cores are not counted"
             )
-        )
+        found.append(Estimate(f"jobs at a time, one {device}", number, "jobs", why))
         return found
 
     def notes(self) -> list[str]:
@@ -311,14 +312,7 @@ class _Parts:
                 "estimate: {num_parameters: …} into the study file"
             )
             return notes
-        device = self.study.estimate.device
-        needed, there = TRAINING_BYTES * self.size.num_parameters, DEVICES[device].memory
-        if needed > there:
-            notes.append(
-                f"fine-tuning does not fit: it takes {needed / _GB:,.0f} GB, one {device} has "
-                f"{there / _GB:g} GB, and a run trains on one device"
-            )
-        return notes
+        return [*notes, *training_notes(self.study, self.size)]
 
 
 def _facts(study: StudyFile) -> list[Fact]:

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal, NamedTuple, TypeVar, get_args
+from typing import Annotated, Final, Literal, NamedTuple
 
-import yaml
 from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
     PlainValidator,
-    ValidationError,
     field_validator,
     model_validator,
 )
@@ -19,15 +17,16 @@ from pydantic import (
 from sftlens.errors import UserError
 from sftlens.mastery import NUM_LEVELS, ProbeSettings
 from sftlens.scoring import HarnessSettings, ScoreSettings
+from sftlens.study._launch import read_launch
 from sftlens.study._methods import named_method
 from sftlens.study._rates import Device, Rates
+from sftlens.study._yaml import checked_settings, read_keys
 from sftlens.tuning import LoraSettings, TuneSettings
 from sftlens.weights import PAPER_SHARES, Request
 from sftlens.world import PretrainSettings, WorldSettings
 
 ALL: Final = "all"
 Strategy = Literal["by-level", "mixed", "lora"]
-Settings = TypeVar("Settings", bound=BaseModel)
 
 
 def _size(value: object) -> object:
@@ -127,8 +126,9 @@ class StudyFile(BaseModel):
     )
     launch: Path | None = Field(
         None,
-        description="configuration of `accelerate launch` that each training goes through, for "
-        "models that one GPU cannot train; relative to the study file or the working folder",
+        description="configuration of `accelerate launch` that the training of all weights goes "
+        "through, for models that one GPU cannot train; of one machine; relative to the study file "
+        "or the working folder. LoRA trains in one process, on one GPU, all the same",
     )
     tasks: tuple[Annotated[str, Field(min_length=1)], ...] = Field(
         (),
@@ -179,8 +179,6 @@ class StudyFile(BaseModel):
         if of_levels and not self.levels:
             left_out = " and ".join(of_levels)
             raise ValueError(f"levels: is empty; name one, or leave {left_out} out of strategies:")
-        if self.launch is not None and "lora" in self.strategies:
-            raise ValueError("launch: trains all weights; leave lora out of strategies:")
         if self.tune.method.name == "early-stop" and not self.unused_facts:
             raise ValueError("early-stop watches validation facts; write unused_facts: true")
         if self.tune.method.name != "sft" and "lora" in self.strategies:
@@ -246,9 +244,10 @@ def load_study(path: Path) -> StudyFile:
     """Read and check a study file.
 
     Raises:
-        UserError: when it is absent, no YAML, or no study; file and key are named.
+        UserError: when it is absent, no YAML, or no study, or its configuration of `accelerate
+            launch` is unusable; file and key are named.
     """
-    content = _read(path, "base:, facts: and what to vary")
+    content = read_keys(path, "base:, facts: and what to vary")
     study = checked_settings(StudyFile, content, str(path))
     if study.launch is None:
         return study
@@ -258,6 +257,7 @@ def load_study(path: Path) -> StudyFile:
             f"{path}: launch: {study.launch} does not exist; give a file that `accelerate config` "
             "wrote, or one of studies/accelerate"
         )
+    read_launch(found[0])
     return study.model_copy(update={"launch": found[0].absolute()})
 
 
@@ -267,65 +267,4 @@ def load_rates(path: Path) -> Rates:
     Raises:
         UserError: as :func:`load_study`.
     """
-    return checked_settings(Rates, _read(path, "probe:, train: and score:"), str(path))
-
-
-def _read(path: Path, of: str) -> dict[Any, Any]:
-    try:
-        content = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)
-    except FileNotFoundError:
-        raise UserError(f"{path}: does not exist; give a YAML file of {of}") from None
-    except IsADirectoryError:
-        raise UserError(f"{path}: is a folder; give a YAML file of {of}") from None
-    except (yaml.YAMLError, ValueError, RecursionError) as error:  # no UTF-8 is a ValueError
-        raise UserError(f"{path}: is no YAML ({' '.join(str(error).split())}); mend it") from None
-    if not isinstance(content, dict):
-        raise UserError(f"{path}: holds no keys; write {of}")
-    return content
-
-
-def checked_settings(model: type[Settings], content: Any, called: str) -> Settings:
-    """Settings of a class; what is wrong is told in one line that names the key.
-
-    Raises:
-        UserError: when a key is unknown, or a value out of its range.
-    """
-    try:
-        return model.model_validate(content)
-    except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(str(part) for part in first["loc"])
-        if first["type"] == "extra_forbidden":
-            known = ", ".join(_known_keys(model, first["loc"][:-1]))
-            raise UserError(f"{called}: {key}: is no key here; known: {known}") from None
-        message = first["msg"].removeprefix("Value error, ")
-        if not key:
-            raise UserError(f"{called}: {message}") from None
-        value = " ".join(repr(first["input"]).split())[:80]
-        lower = message[0].lower() + message[1:]
-        raise UserError(f"{called}: {key}: {value} is refused, {lower}") from None
-
-
-def _known_keys(model: Any, places: tuple[Any, ...]) -> list[str]:
-    parts: tuple[Any, ...] = ()
-    for place in places:
-        if place in model.model_fields:
-            annotation = model.model_fields[place].annotation
-            parts = (annotation, *get_args(annotation))
-            model = next(part for part in parts if hasattr(part, "model_fields"))
-        else:  # the name of one of several settings classes
-            model = next(part for part in parts[1:] if part.model_fields["name"].default == place)
-    return list(model.model_fields)
-
-
-class _Loader(yaml.SafeLoader):
-    """Refuses a key that is given twice."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        seen: set[Any] = set()
-        for key, _ in node.value:
-            if key.value in seen:
-                raise yaml.YAMLError(f"line {key.start_mark.line + 1}: {key.value} is given twice")
-            if isinstance(key, yaml.ScalarNode):
-                seen.add(key.value)
-        return super().construct_mapping(node, deep)
+    return checked_settings(Rates, read_keys(path, "probe:, train: and score:"), str(path))

@@ -1,4 +1,4 @@
-"""How large the base is, and how many jobs with it fit on a machine at a time."""
+"""How large the base is, whether its training fits, and how many jobs with it at a time."""
 
 from __future__ import annotations
 
@@ -8,9 +8,11 @@ from typing import NamedTuple
 
 from sftlens.checkpoints import open_checkpoint
 from sftlens.study._file import StudyFile
-from sftlens.study._rates import TRAINING_BYTES
+from sftlens.study._launch import Launch, read_launch
+from sftlens.study._rates import DEVICES, TRAINING_BYTES
 from sftlens.world import PRESETS
 
+_GB = 1e9
 _SHARE = 0.9  # of the memory; the rest is left to others
 _DEVICE_BYTES = 2_500_000_000
 """Of a job on a GPU beside what training takes by the parameter: CUDA's own, activations, and the
@@ -87,6 +89,62 @@ def jobs_that_fit(memory: float, num_parameters: int, measured: float | None = N
     else:
         needed = measured + _OWN_DEVICE_BYTES
     return max(1, int(_SHARE * memory / needed))
+
+
+def training_notes(study: StudyFile, size: Size) -> list[str]:
+    """Where the training of a study does not fit on its device, and what it takes of several.
+
+    Raises:
+        UserError: as :func:`sftlens.study._launch.read_launch`.
+    """
+    notes = []
+    memory = DEVICES[study.estimate.device].memory
+    there = f"one {study.estimate.device} has {memory / _GB:g} GB"
+    if size.num_parameters is not None and set(study.strategies) != {"lora"}:
+        needed = TRAINING_BYTES * size.num_parameters
+        if study.launch is not None:
+            notes.append(_launched_note(read_launch(study.launch), needed, memory, there))
+        elif needed > memory:
+            notes.append(
+                f"fine-tuning does not fit: it takes {needed / _GB:,.0f} GB, {there}, and without "
+                "launch: a run trains on one device"
+            )
+    stored = size.num_bytes or 0
+    if "lora" in study.strategies and stored > _SHARE * memory:
+        notes.append(
+            f"LoRA does not fit: it takes the base's {stored / _GB:,.0f} GB and room to "
+            f"work, {there}, and LoRA trains on one device, launch: or not; leave lora out of "
+            "strategies:"
+        )
+    return notes
+
+
+def _launched_note(launch: Launch, needed: float, memory: float, there: str) -> str:
+    in_all = f"{needed / _GB:,.0f} GB"
+    number = launch.num_processes
+    if launch.offloads:
+        return f"fine-tuning goes through launch:, and keeps {in_all} in main memory"
+    if not launch.shares_weights:
+        if needed <= memory:
+            return f"fine-tuning goes through launch: and takes {in_all} on each GPU; {there}"
+        return (
+            f"fine-tuning does not fit: it takes {in_all} on each GPU, as launch: shares no "
+            f"weights, and {there}; write distributed_type: FSDP into it"
+        )
+    if number is None:
+        return (
+            f"fine-tuning takes {in_all}, shared by the GPUs of launch:, which does not say how "
+            "many; write num_processes: into it"
+        )
+    shared = (
+        f"{in_all} shared by the {number} GPUs of launch:, {needed / number / _GB:,.0f} GB each"
+    )
+    if needed / number <= memory:
+        return f"fine-tuning takes {shared}, without activations; {there}"
+    return (
+        f"fine-tuning does not fit: it takes {shared}, and {there}; take more GPUs, or write "
+        "fsdp_offload_params: true into launch:"
+    )
 
 
 def jobs_at_a_time(

@@ -1,4 +1,5 @@
-"""The training of a study's run by several processes, started by ``accelerate launch``."""
+"""The training of a study's run by other processes: several, started by ``accelerate launch``, or
+one for LoRA."""
 
 from __future__ import annotations
 
@@ -17,19 +18,30 @@ import polars as pl
 from sftlens.errors import UserError
 from sftlens.facts import Fact, facts_from_table, facts_table
 from sftlens.outputs import new_file
+from sftlens.study._runner import visible_devices
 from sftlens.team import Team
-from sftlens.tuning import Tuned, TuneSettings, fine_tune, load_to_train
+from sftlens.tuning import LoraSettings, Tuned, TuneSettings, fine_tune, load_to_train
 
+_HERE = "sftlens.study._launched"
 _SAID = "sftlens: "  # what a refused process begins its line with
 _FACTS, _JOB, _RESULT = "facts.parquet", "training.json", "trained.json"
 
 
 def launched_training(
-    launch: Path, base: Path, facts: Sequence[Fact], out: Path, settings: TuneSettings, work: Path
+    launch: Path,
+    base: Path,
+    facts: Sequence[Fact],
+    out: Path,
+    settings: TuneSettings,
+    work: Path,
+    *,
+    lora: LoraSettings | None = None,
 ) -> Tuned:
     """Do what :func:`sftlens.tuning.fine_tune` does, by the processes of a configuration.
 
-    What they say goes to standard error.
+    An adapter is trained by one process without the launcher, which sees one GPU: the base stays as
+    it is stored, and many a GPU holds it so that cannot train all weights. What the processes say
+    goes to standard error.
 
     Args:
         launch: the configuration of ``accelerate launch``.
@@ -38,6 +50,7 @@ def launched_training(
         out: an existing folder that takes the model's files.
         settings: see :class:`TuneSettings`.
         work: an existing folder for what the processes are told and tell; left as it was.
+        lora: train an adapter of this kind instead of all weights.
 
     Raises:
         UserError: when the processes fail; the message is the last that they said.
@@ -49,25 +62,34 @@ def launched_training(
         "facts": str(work / _FACTS),
         "out": str(out),
         "settings": settings.model_dump(mode="json"),
+        "lora": None if lora is None else lora.model_dump(mode="json"),
         "result": str(result),
         "process": os.getpid(),
     }
     job.write_text(json.dumps(told), encoding="utf-8")
     _free_devices()
-    command = [
-        *(sys.executable, "-m", "accelerate.commands.accelerate_cli", "launch"),
-        *("--config_file", str(launch), "--module", "sftlens.study._launched", str(job)),
-    ]
+    command, environment = [sys.executable, "-m", _HERE, str(job)], dict(os.environ)
+    if lora is None:
+        launcher = ("-m", "accelerate.commands.accelerate_cli", "launch")
+        command[1:3] = [*launcher, "--config_file", str(launch), "--module", _HERE]
+    elif devices := visible_devices():
+        environment["CUDA_VISIBLE_DEVICES"] = devices[0]
     said: list[str] = []
     with subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace"
+        command,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
     ) as process:
         assert process.stdout is not None
         for line in process.stdout:
             sys.stderr.write(line)
             said.append(line.strip())
     if process.returncode or not result.is_file():
-        raise UserError(f"{_reason(said)} (accelerate launch ended with {process.returncode})")
+        name = "accelerate launch" if lora is None else "the process"
+        raise UserError(f"{_reason(said)} ({name} ended with {process.returncode})")
     tuned = Tuned(**json.loads(result.read_text(encoding="utf-8")))
     for path in (job, result, work / _FACTS):
         path.unlink()
@@ -98,7 +120,8 @@ def _train(job: dict[str, Any]) -> None:
     with team.agree():
         facts = facts_from_table(pl.read_parquet(job["facts"], glob=False))
         loaded = load_to_train(Path(job["base"]))
-    tuned = fine_tune(loaded, facts, Path(job["out"]), TuneSettings(**job["settings"]))
+    lora = None if job["lora"] is None else LoraSettings(**job["lora"])
+    tuned = fine_tune(loaded, facts, Path(job["out"]), TuneSettings(**job["settings"]), lora=lora)
     if team.leads:
         with new_file(Path(job["result"])) as path:
             path.write_text(json.dumps(tuned._asdict()), encoding="utf-8")

@@ -224,7 +224,7 @@ class ProcessRunner:
     """
 
     def __init__(self, store: Store, num_workers: int | None = None, *, apart: bool = True) -> None:
-        devices = _visible_devices() if apart else []
+        devices = visible_devices() if apart else []
         self.num_workers = num_workers or len(devices) or 1
         self._store = store
         cores = machine_threads()
@@ -335,7 +335,8 @@ def _end_with_parent() -> None:
         os._exit(1)
 
 
-def _visible_devices() -> list[str]:
+def visible_devices() -> list[str]:
+    """The GPUs that this process sees, as CUDA_VISIBLE_DEVICES names them."""
     import torch
 
     named = os.environ.get("CUDA_VISIBLE_DEVICES")

@@ -22,6 +22,7 @@ from sftlens.study._file import StudyFile
 from sftlens.study._fitting import jobs_at_a_time, model_size, this_machine
 from sftlens.study._harness_tasks import find_tasks, load_tasks
 from sftlens.study._judging import write_claims, write_failures
+from sftlens.study._launch import read_launch
 from sftlens.study._plan import Plan, Sources, make_plan
 from sftlens.study._ray import RayRunner
 from sftlens.study._runner import InlineRunner, Outcome, ProcessRunner, run_jobs
@@ -98,7 +99,8 @@ def run_study(
 
     Raises:
         UserError: when there is no run folder named, it holds something else, another run is at
-            work on it, or the base or the facts are not to be had.
+            work on it, the base or the facts are not to be had, or ``launch`` is of several
+            machines or meets several jobs at a time.
     """
     folder = out or study.out
     if folder is None:
@@ -107,6 +109,12 @@ def run_study(
     if not (folder / JOBS).is_dir():
         require_free(folder)
     if study.launch is not None:
+        read_launch(study.launch)
+        if cluster is not None:
+            raise UserError(
+                f"--cluster {cluster}: gives a job one GPU, and with launch: each has all of this "
+                "machine; leave --cluster out, or launch: where one GPU can train the model"
+            )
         if num_workers not in (None, 1):
             raise UserError(
                 f"{num_workers} jobs at a time: with launch: each job has all GPUs; take 1"

@@ -148,9 +148,9 @@ def _tune(task: Task) -> dict[str, Any]:
     lora = LoraSettings(**task.settings["lora"]) if "lora" in task.settings else None
     settings = TuneSettings(**task.settings["tune"])
     if launch := task.job.places.get("launch"):
-        assert lora is None  # refused with the study file
-        folder = task.folder
-        tuned = launched_training(Path(launch), task.base, chosen, model, settings, folder)
+        tuned = launched_training(
+            Path(launch), task.base, chosen, model, settings, task.folder, lora=lora
+        )
     else:
         tuned = fine_tune(
             load_model(task.base), chosen, model, settings, lora=lora, validation=validation
