@@ -43,8 +43,8 @@ def _write_one(run: Path, as_json: bool) -> None:
     from sftlens.report import write_report
     from sftlens.report.paper import PAPER, write_paper_tables
 
-    path = write_report(run)
     paper = write_paper_tables(run)
+    path = write_report(run)
     content = {
         "out": str(path),
         "paper": str(run / PAPER),

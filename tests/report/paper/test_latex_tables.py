@@ -16,8 +16,8 @@ from small_study import small_study
 
 from sftlens.report.paper import Study, paper_tables
 from sftlens.report.paper._contents import CONTENTS, Spec
-from sftlens.report.paper._latex import Layout, Measure, latex_table
-from sftlens.report.paper._latex_text import escaped
+from sftlens.report.paper._latex import escaped, latex_table
+from sftlens.report.paper._layout import Layout, Measure
 
 
 def table_of(*rows: tuple[object, ...]) -> pl.DataFrame:

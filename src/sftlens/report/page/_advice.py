@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from sftlens.report._answers import Answers, Cell
+from sftlens.report._answers import TUNED, Answers, Cell
 from sftlens.report._effects import Effects
 from sftlens.report._findings import DOMAIN_NAMES, facts_text, method_name, surely_better
 from sftlens.report._shift import Concentration
@@ -216,9 +216,15 @@ def be_careful(
         texts.append(f"After {levels_text(hurt)} the restoration hurts out-of-domain.")
     if concentration.over_null is None:
         texts.append("Concentration has no null here and must not be read alone.")
+    restored = sum(cell.method != TUNED for cell in answers.rows)
+    if compared := restored * len(answers.domains):
+        texts.append(
+            f"{number(compared)} differences between restored and tuned models stand on this page, "
+            "each with an interval of its own: if none of them were real, about "
+            f"{number(compared / 20)} would look sure by chance."
+        )
     texts.append(
-        "Many comparisons stand on this page: at 95 %, about one in twenty of those without any "
-        "effect looks sure by chance."
+        f"The levels of these {number(len(tables.mastery))} facts are those of this base model; "
+        "in another the same facts have other levels."
     )
-    texts.append("Levels belong to this base model; the same facts have other levels in another.")
     return texts

@@ -47,10 +47,11 @@ from sftlens.report.page._charts import Figure
 from sftlens.report.page._explorer import explorer
 from sftlens.report.page._ledger import base_row, floor_text, make_ledger, packed
 from sftlens.report.page._paper_numbers import paper_numbers
+from sftlens.report.page._paper_tables import SHOWN, by_group, paper_tables_shown, true_minus
 from sftlens.report.page._strategies import domains_of, strategies_of
 from sftlens.report.page._weights_map import weights_maps
 
-_PAPER_TABLES = ("strategies", "exchange")
+_PAPER_TABLES = tuple(spec.name for spec in SHOWN)
 _HERE = Path(__file__).parent
 _ANCHORS = {
     "claims": "The paper’s claims",
@@ -68,6 +69,7 @@ _EVIDENCE = {
     "explorer": "Restoration explorer",
     "exchange": "Facts lost and gained by restoration",
     "strategies": "Ways of training and restoring, side by side",
+    "paper": "The paper’s tables and figures",
     "method": "Settings and method",
 }
 
@@ -174,6 +176,8 @@ def _content(
         "anchor_names": _ANCHORS,
         "section_numbers": {name: place for place, name in enumerate(evidence, 1)},
         "strategies": strategies,
+        "paper_tables": (shown_tables := paper_tables_shown(paper)),
+        "missing_tables": [one for one in shown_tables if one.laid is None],
         "strategy_domains": [
             (domain, DOMAIN_NAMES[domain]) for domain in domains_of(strategies, answers.domains)
         ],
@@ -261,6 +265,8 @@ def _render(content: dict[str, Any]) -> str:
         "share": share_text,
         "clipped": clipped,
         "heat": _heat,
+        "by_group": by_group,
+        "minus": true_minus,
     }
     style = Markup((_HERE / "page.css").read_text(encoding="utf-8"))
     script = Markup("\n".join((_HERE / name).read_text(encoding="utf-8") for name in _SCRIPTS))

@@ -5,6 +5,7 @@ as LaTeX in percent. What a study did not measure is told, and never zero.
 """
 
 from sftlens.report.paper._comparison import COMPARISON_SCHEMA, comparison
+from sftlens.report.paper._contents import CONTENTS
 from sftlens.report.paper._study import Study
 from sftlens.report.paper._write import (
     PAPER,
@@ -16,6 +17,7 @@ from sftlens.report.paper._write import (
 
 __all__ = [
     "COMPARISON_SCHEMA",
+    "CONTENTS",
     "PAPER",
     "PaperTable",
     "PaperTables",
