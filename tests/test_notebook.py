@@ -23,7 +23,7 @@ from sftlens.repair import RepairResult
 from sftlens.report.compare import ComparisonResult
 from sftlens.report.paper import PaperTable, PaperTables
 from sftlens.scoring import ScoreResult
-from sftlens.study import DemoResult, StudyResult
+from sftlens.study import DemoResult, Estimate, Planned, StudyResult
 from sftlens.tuning import TuneResult
 from sftlens.weights import DiffResult, Preview, RestoredOutput, RestoreResult
 from sftlens.world import Pretrained, World
@@ -51,6 +51,7 @@ RESTORED = RestoredOutput(
 )
 
 RESULTS: dict[str, Any] = {
+    "plan": Planned(3, {"tune": 3}, [Estimate("time", 1.5, "h", HOSTILE)], [HOSTILE]),
     "probe": ProbeResult(
         num_facts=10,
         num_completions=20,

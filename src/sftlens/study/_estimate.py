@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+import polars as pl
+
+from sftlens import notebook
 from sftlens.errors import UserError
 from sftlens.facts import Fact, read_facts
 from sftlens.mastery import NUM_LEVELS, num_completions
@@ -60,6 +63,22 @@ class Planned(NamedTuple):
     kinds: dict[str, int]
     estimate: list[Estimate]
     notes: list[str]
+
+    def to_polars(self) -> pl.DataFrame:
+        """A row an estimate: what, value, unit, rests_on."""
+        return notebook.many_rows([one._asdict() for one in self.estimate])
+
+    def to_pandas(self) -> Any:
+        """The same for pandas.
+
+        Raises:
+            UserError: when pandas is not installed.
+        """
+        return notebook.as_pandas(self.to_polars())
+
+    def _repr_html_(self) -> str:
+        kinds = ", ".join(f"{number:,} {kind}" for kind, number in self.kinds.items())
+        return notebook.as_html(f"{self.num_jobs:,} jobs: {kinds}", self.to_polars(), self.notes)
 
 
 def plan_study(
