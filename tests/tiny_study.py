@@ -20,6 +20,7 @@ DEMO = StudyFile(
     sizes=(4, 8),
     seeds=1,
     shares=(10, 40),
+    methods=("relative", "random", "interpolation"),
     probe=PROBE,
     tune=TuneSettings(learning_rate=1e-3, batch_size=4),
 )

@@ -141,6 +141,10 @@ def test_the_papers_studies_have_controls_and_other_methods(name: str) -> None:
     assert "dg-hard" in methods
 
 
+def test_a_study_has_every_control_unless_told_otherwise() -> None:
+    assert set(StudyFile.model_validate(GOOD).methods) == {"relative", *CONTROLS}
+
+
 SHARED = "distributed_type: FSDP\nnum_processes: 4\n"
 
 

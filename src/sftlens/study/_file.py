@@ -102,9 +102,10 @@ class StudyFile(BaseModel):
         PAPER_SHARES, description="percent of the parameters that is restored"
     )
     methods: tuple[str, ...] = Field(
-        ("relative", "random", "interpolation"),
+        ("relative", "relative-bottom", "absolute", "random", "small-base", "interpolation"),
         description="methods of `sftlens restore`; -bottom after a ranking is its other end, and "
-        "-matched after a method its strength that removes as much norm as relative",
+        "-matched after a method its strength that removes as much norm as relative. Without it "
+        "relative and all its controls",
     )
     layer_groups: int = Field(
         8,
