@@ -17,10 +17,13 @@ import polars as pl
 import pytest
 from hypothesis import HealthCheck, settings
 
+from browsing import CHROMIUM, FLAGS
 from sftlens.facts import Fact, read_facts
 from tiny_world import PROBE, small_preset, tiny_world
 
 if TYPE_CHECKING:
+    from playwright.sync_api import Browser
+
     from sftlens.generation import LoadedModel, TransformersGenerator
     from sftlens.mastery import Mastery
 
@@ -140,3 +143,14 @@ def demo_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("demo") / "run"
     demo(out)
     return out
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    """One Chromium for all tests of pages."""
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS.split())
+        yield browser
+        browser.close()

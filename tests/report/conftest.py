@@ -5,17 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
-from browsing import CHROMIUM, FLAGS
 from pages import Page
 from studies import Study, make_study
 
 from sftlens.report import _answers, write_report
-
-if TYPE_CHECKING:
-    from playwright.sync_api import Browser
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -38,14 +33,3 @@ def study_page(
 ) -> Callable[[Study], Page]:
     """The page of an invented study, one for equal studies."""
     return cache(lambda study: Page(write_report(study_folder(study))))
-
-
-@pytest.fixture(scope="session")
-def browser() -> Iterator[Browser]:
-    """One Chromium for all tests of the page."""
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS.split())
-        yield browser
-        browser.close()

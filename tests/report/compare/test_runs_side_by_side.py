@@ -6,9 +6,9 @@ import json
 import re
 import shutil
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import polars as pl
@@ -16,12 +16,17 @@ import pytest
 from pages import Page
 from studies import Study as Invented
 
+from axe import found_by_axe, needs_axe
+from browsing import needs_chromium, opened
 from sftlens.cli import main
 from sftlens.errors import UserError
 from sftlens.report._answers import Cell
 from sftlens.report.compare import NUMBERS_SCHEMA, decided_otherwise, write_comparison
 from sftlens.report.compare._sources import read_sources, shared_facts
 from sftlens.report.inference import paper_claims, read_study
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
 
 HOSTILE = '<script>alert(1)</script>"><img src=x onerror=alert(1)>'
 MakeStudy = Callable[[Invented], Path]
@@ -284,37 +289,24 @@ def test_a_run_without_scores_is_not_compared_and_told(
     assert bare.name in page.tables["claims"][0][2]
 
 
-@pytest.fixture
-def chromium() -> Iterator[Any]:
-    path = shutil.which("chromium") or shutil.which("chromium-browser")
-    if path is None:
-        pytest.skip("Chromium is not installed")
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path=path, args=["--no-sandbox", "--disable-gpu"]
-        )
-        yield browser
-        browser.close()
-
-
+@needs_chromium
 @pytest.mark.parametrize(("width", "scheme"), [(390, "light"), (1280, "dark")])
-def test_in_a_browser(chromium: Any, out: Path, width: int, scheme: str) -> None:
-    context = chromium.new_context(
-        viewport={"width": width, "height": 900}, color_scheme=scheme, offline=True
-    )
-    page = context.new_page()
-    page.set_default_timeout(120_000)
-    troubles: list[str] = []
-    page.on("console", lambda message: troubles.append(message.text))
-    page.on("dialog", lambda dialog: (troubles.append("dialog"), dialog.dismiss()))
-    page.on("request", lambda request: troubles.append(request.url))
-    page.goto((out / "index.html").as_uri())
+def test_in_a_browser(browser: Browser, out: Path, width: int, scheme: str) -> None:
+    page, troubles = opened(browser, out / "index.html", width, scheme, has_charts=False)
     assert page.evaluate("document.documentElement.scrollWidth") == width
     page.keyboard.press("Tab")
     assert page.evaluate("document.activeElement.getAttribute('href')") == "#accuracy"
     page.locator("#accuracy summary").first.press("Enter")
     assert page.locator("#accuracy details").first.evaluate("part => part.open")
-    assert troubles == [(out / "index.html").as_uri()]
-    context.close()
+    assert troubles == []
+    page.context.close()
+
+
+@needs_chromium
+@needs_axe
+@pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (390, "dark")])
+def test_axe_finds_nothing(browser: Browser, out: Path, width: int, scheme: str) -> None:
+    page, troubles = opened(browser, out / "index.html", width, scheme, has_charts=False)
+    assert found_by_axe(page) == []
+    assert troubles == []
+    page.context.close()

@@ -21,8 +21,18 @@ PATIENCE = 120_000  # milliseconds, for a busy machine
 needs_chromium = pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed")
 
 
-def opened(browser: Browser, path: Path, width: int, scheme: str) -> tuple[Page, list[str]]:
-    """The page, drawn, and a list that takes console messages, dialogs, errors and requests."""
+def opened(
+    browser: Browser, path: Path, width: int, scheme: str, *, has_charts: bool = True
+) -> tuple[Page, list[str]]:
+    """The page, drawn, and a list that takes console messages, dialogs, errors and requests.
+
+    Args:
+        browser: the fixture of this name.
+        path: of the page.
+        width: of the window, in CSS pixels.
+        scheme: ``light`` or ``dark``.
+        has_charts: whether code draws in it, which tells when it is done.
+    """
     context = browser.new_context(
         viewport={"width": width, "height": 900},
         color_scheme=scheme,  # type: ignore[arg-type]
@@ -41,5 +51,6 @@ def opened(browser: Browser, path: Path, width: int, scheme: str) -> tuple[Page,
         ),
     )
     page.goto(path.as_uri())
-    page.wait_for_selector("html[data-drawn]", state="attached", timeout=PATIENCE)
+    if has_charts:
+        page.wait_for_selector("html[data-drawn]", state="attached", timeout=PATIENCE)
     return page, troubles
