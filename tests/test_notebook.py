@@ -181,12 +181,12 @@ def test_what_the_frames_hold() -> None:
 def test_what_the_frames_of_facts_and_worlds_hold() -> None:
     assert facts_from_table(RESULTS["facts"].to_polars()) == [FACT]
     assert NUMBERS["world"].to_polars().to_dicts() == [{"num_facts": 1, "num_texts": 2}]
-    assert NUMBERS["pretrained"].to_polars().to_dicts() == [NUMBERS["pretrained"]._asdict()]
+    assert NUMBERS["pretrained"].to_polars().to_dicts() == [NUMBERS["pretrained"].as_json()]
 
 
 def test_what_the_frames_of_advice_hold() -> None:
     assert RESULTS["advice"].to_polars().to_dicts() == [CANDIDATE]
-    nothing = RESULTS["advice"]._replace(candidates=[]).to_polars()
+    nothing = replace(RESULTS["advice"], candidates=[]).to_polars()
     assert nothing.columns == list(CANDIDATE)
     assert not len(nothing)
 

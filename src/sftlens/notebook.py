@@ -18,11 +18,15 @@ _SCALARS = (str, int, float, bool)
 
 
 class Tabular(ABC):
-    """A result that is a table; a base for dataclasses, since a NamedTuple takes none."""
+    """A result that is a table; a base for dataclasses."""
 
     @abstractmethod
     def to_polars(self) -> pl.DataFrame:
         """The table."""
+
+    def as_json(self) -> dict[str, Any]:
+        """What ``--json`` prints: the fields by name."""
+        return dict(vars(self))
 
     def to_pandas(self) -> Any:
         """The same for pandas.

@@ -38,7 +38,7 @@ def read(out: str | Path, name: str) -> pl.DataFrame:
 
 def told(result: AdviceResult) -> dict[str, object]:
     """What does not name the folder."""
-    content = result._asdict() | {"out": None}
+    content = result.as_json() | {"out": None}
     return content | {"advice": result.advice | {"command": None}}
 
 
@@ -52,7 +52,7 @@ def test_the_folder(advised: AdviceResult) -> None:
     assert [path.name for path in out.parent.glob(".advised*")] == []
     content = json.loads((out / "advice.json").read_text())
     assert AdviseSettings(**content.pop("settings")) == SETTINGS
-    assert content == advised._asdict()
+    assert content == advised.as_json()
     candidates = read(out, "candidates")
     assert candidates.schema == CANDIDATES_SCHEMA
     assert read(out, "pilots").schema == PILOTS_SCHEMA

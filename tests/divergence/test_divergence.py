@@ -126,7 +126,7 @@ def test_a_finished_folder_is_left_as_it_is(
 ) -> None:
     before = {path.name: path.stat().st_mtime_ns for path in folder.iterdir()}
     result = run_divergence(str(base), str(tuned), str(asked), mastery_folder, folder)
-    assert result._asdict() == read_manifest(folder, "divergence")["result"]
+    assert result.as_json() == read_manifest(folder, "divergence")["result"]
     with pytest.raises(UserError, match="holds something already"):
         run_divergence(str(base), str(base), str(asked), mastery_folder, folder)
     assert {path.name: path.stat().st_mtime_ns for path in folder.iterdir()} == before

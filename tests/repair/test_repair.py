@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import polars as pl
@@ -123,7 +124,7 @@ def test_a_second_search_makes_the_same_choice(
     repaired: RepairResult, base: Path, tuned: Path, asked: Path, tmp_path: Path
 ) -> None:
     again = run_repair(str(base), str(tuned), str(asked), tmp_path / "again", settings=SETTINGS)
-    assert again._replace(out=repaired.out) == repaired
+    assert replace(again, out=repaired.out) == repaired
     for name in TABLES:
         assert read(tmp_path / "again", name).equals(read(Path(repaired.out), name))
 
@@ -176,7 +177,7 @@ def test_killed_it_goes_on(
 
     monkeypatch.setattr(Examiner, "_ask", counted)
     found = run_repair(*calls[:3], out, settings=SETTINGS)
-    assert found._replace(out=repaired.out) == repaired
+    assert replace(found, out=repaired.out) == repaired
     evaluations = read(out, "evaluations").equals(read(Path(repaired.out), "evaluations"))
     assert evaluations
     if event == "open":

@@ -10,7 +10,8 @@ import pytest
 from axe import found_by_axe, needs_axe
 from browsing import needs_chromium, opened
 from sftlens.repair import RepairResult
-from sftlens.repair._page import _DARK, _MARKS
+from sftlens.repair._page import _FRONT, _MARKS
+from sftlens.style import PALETTE
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
@@ -60,5 +61,4 @@ def test_the_chart_follows_the_page_and_print_is_light(
 
 
 def test_every_colour_of_the_chart_has_one_for_a_dark_page() -> None:
-    assert {colour for colour, _, _ in _MARKS.values()} <= _DARK.keys()
-    assert len(set(_DARK.values())) == len(_DARK)
+    assert {_FRONT, *(colour for colour, _, _ in _MARKS.values())} <= PALETTE.keys()

@@ -339,7 +339,7 @@ def test_workers_change_nothing(
     assert {"strategies", "restored_by_layer", "restored_by_module", "exchange"} <= made
     written = modified(tmp_path / "out")
     again = run_study(study, tmp_path / "out")
-    assert again._replace(notes=[]) == result._replace(notes=[])
+    assert replace(again, notes=[]) == replace(result, notes=[])
     assert modified(tmp_path / "out") == written
     (tmp_path / "out" / "claims.parquet").unlink()
     assert run_study(study, tmp_path / "out") == result

@@ -39,7 +39,7 @@ def test_a_finished_folder_is_left_as_it_is(
     settings = TuneSettings(learning_rate=1e-3)
     job = (str(base), str(world), mastery_folder, tuned)
     result = run_tune(*job, level=0, size=16, settings=settings)
-    assert result._asdict() == read_manifest(tuned, "tune")["result"]
+    assert result.as_json() == read_manifest(tuned, "tune")["result"]
     with pytest.raises(UserError, match="holds something already"):
         run_tune(*job, level=1, size=16, settings=settings)
     assert {path.name: path.stat().st_mtime_ns for path in tuned.iterdir()} == before

@@ -6,6 +6,7 @@ import json
 import shlex
 import shutil
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -63,7 +64,8 @@ _POOL = "pool.parquet"
 _LOCK = "lock"
 
 
-class AdviceResult(NamedTuple):
+@dataclass(frozen=True)
+class AdviceResult(notebook.Tabular):
     """What ``sftlens advise`` tells.
 
     Attributes:
@@ -91,14 +93,6 @@ class AdviceResult(NamedTuple):
     def to_polars(self) -> pl.DataFrame:
         """A row a candidate, on validation facts: the table ``candidates``."""
         return pl.DataFrame(self.candidates, schema=CANDIDATES_SCHEMA)
-
-    def to_pandas(self) -> Any:
-        """The same for pandas.
-
-        Raises:
-            UserError: when pandas is not installed.
-        """
-        return notebook.as_pandas(self.to_polars())
 
     def _repr_html_(self) -> str:
         told = [f"{one['advice']} {one['evidence']}" for one in self.advice["statements"]]
@@ -380,8 +374,8 @@ def _command(told: _Told) -> str:
 
 
 def _write(work: Path, result: AdviceResult, config: Mapping[str, Any]) -> None:
-    content = {**result._asdict(), "settings": config["settings"]}
+    content = {**result.as_json(), "settings": config["settings"]}
     text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
     (work / ADVICE).write_text(text, encoding="utf-8")
-    (work / PAGE).write_text(page(result._asdict()), encoding="utf-8")
-    write_manifest(work, stage=STAGE, config=config, result=result._asdict())
+    (work / PAGE).write_text(page(result.as_json()), encoding="utf-8")
+    write_manifest(work, stage=STAGE, config=config, result=result.as_json())

@@ -94,7 +94,7 @@ def advise(
             print_line(result.advice["command"])
         print_line(f"written to {out}; advice.md has it all")
 
-    emit(result._asdict(), as_json, show)
+    emit(result.as_json(), as_json, show)
 
 
 def _row(row: dict[str, Any]) -> tuple[object, ...]:

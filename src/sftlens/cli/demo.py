@@ -37,4 +37,4 @@ def demo(
             print_line("--quick is too small to show effects: run without it to see them")
         print_line(f"the report is at {result.report}")
 
-    emit(result._asdict(), as_json, show)
+    emit(result.as_json(), as_json, show)

@@ -42,4 +42,4 @@ def divergence(
         )
         print_line(f"written to {out}")
 
-    emit(result._asdict(), as_json, show)
+    emit(result.as_json(), as_json, show)

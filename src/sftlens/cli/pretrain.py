@@ -68,7 +68,7 @@ def pretrain(
         topics=topics_with(topics) if topics else None,
         markers=[question_prompt("")],
     )
-    result = {**done._asdict(), "out": str(out)}
+    result = {**done.as_json(), "out": str(out)}
 
     def show() -> None:
         row = [f"{done.num_parameters:,}", f"{done.num_steps:,}", f"{done.final_loss:.2f}"]

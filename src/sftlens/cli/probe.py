@@ -80,7 +80,7 @@ def probe(
         cut=not whole,
     )
     if result is not None:  # else another process tells it
-        emit(result._asdict(), as_json, lambda: _show(result))
+        emit(result.as_json(), as_json, lambda: _show(result))
 
 
 def _show(result: ProbeResult) -> None:

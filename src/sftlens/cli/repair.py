@@ -66,7 +66,7 @@ def repair(
             f"{result.evaluations:.1f} of {result.budget} evaluations used; written to {out}"
         )
 
-    emit(result._asdict(), as_json, show)
+    emit(result.as_json(), as_json, show)
 
 
 def _row(row: dict[str, Any]) -> tuple[object, ...]:

@@ -36,7 +36,7 @@ def report(
     from sftlens.report.compare import write_comparison
 
     result = write_comparison(runs, out or Path("comparison"))
-    emit(result._asdict(), as_json, lambda: _show(result))
+    emit(result.as_json(), as_json, lambda: _show(result))
 
 
 def _write_one(run: Path, as_json: bool) -> None:

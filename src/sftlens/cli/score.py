@@ -56,5 +56,5 @@ def score(
             print_table("against the reference", ["facts", "number"], moves.items())
         print_line(f"written to {out}")
 
-    payload = result._asdict()
+    payload = result.as_json()
     emit(payload if moves is None else {**payload, "transitions": moves}, as_json, show)

@@ -45,7 +45,7 @@ def plan(
     found = plan_study(
         load_study(file), rates=None if rates is None else load_rates(rates), calibration=calibrate
     )
-    payload = {**found._asdict(), "estimate": [one._asdict() for one in found.estimate]}
+    payload = {**found.as_json(), "estimate": [one._asdict() for one in found.estimate]}
     emit(payload, as_json, lambda: _show_plan(found))
 
 
@@ -77,7 +77,7 @@ def run(
     from sftlens.study import load_study, run_study
 
     result = run_study(load_study(file), out, num_workers=workers, cluster=cluster)
-    emit(result._asdict(), as_json, lambda: _show_run(result))
+    emit(result.as_json(), as_json, lambda: _show_run(result))
     if result.num_failed:
         name, reason = next(iter(result.failures.items()))
         raise UserError(

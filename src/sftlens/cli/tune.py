@@ -101,4 +101,4 @@ def tune(
         )
         print_line(f"written to {out}")
 
-    emit(result._asdict(), as_json, show)
+    emit(result.as_json(), as_json, show)

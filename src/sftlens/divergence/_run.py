@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import gc
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
 
 import numpy as np
 import polars as pl
@@ -25,7 +25,8 @@ FACTS = "facts.parquet"
 _NUM_RESAMPLES = 2000
 
 
-class DivergenceResult(NamedTuple):
+@dataclass(frozen=True)
+class DivergenceResult(notebook.Tabular):
     """What ``sftlens divergence`` tells.
 
     Attributes:
@@ -46,15 +47,7 @@ class DivergenceResult(NamedTuple):
 
     def to_polars(self) -> pl.DataFrame:
         """One row."""
-        return notebook.one_row(self._asdict())
-
-    def to_pandas(self) -> Any:
-        """The same for pandas.
-
-        Raises:
-            UserError: when pandas is not installed.
-        """
-        return notebook.as_pandas(self.to_polars())
+        return notebook.one_row(self.as_json())
 
     def _repr_html_(self) -> str:
         return notebook.as_html("KL(tuned ‖ base), nats", self.to_polars())
@@ -115,7 +108,7 @@ def run_divergence(
         facts_table(outlook.facts).write_parquet(work / FACTS)
         table.write_parquet(work / DIVERGENCE)
         result = _summary(table, out)
-        write_manifest(work, stage="divergence", config=config, result=result._asdict())
+        write_manifest(work, stage="divergence", config=config, result=result.as_json())
     return result
 
 

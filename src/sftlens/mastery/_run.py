@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -47,7 +48,8 @@ class Serving(NamedTuple):
     patience: float = 600.0
 
 
-class ProbeResult(NamedTuple):
+@dataclass(frozen=True)
+class ProbeResult(notebook.Tabular):
     """What ``sftlens probe`` tells.
 
     Attributes:
@@ -80,14 +82,6 @@ class ProbeResult(NamedTuple):
         rows = zip(levels, self.levels, self.uncertain, strict=True)
         schema = {"level": pl.Int64, "num_facts": pl.Int64, "uncertain": pl.Float64}
         return pl.DataFrame(list(rows), schema=schema, orient="row")
-
-    def to_pandas(self) -> Any:
-        """The same for pandas.
-
-        Raises:
-            UserError: when pandas is not installed.
-        """
-        return notebook.as_pandas(self.to_polars())
 
     def _repr_html_(self) -> str:
         title = f"{self.num_facts:,} facts by mastery level"
@@ -172,7 +166,7 @@ def run_probe(
             **summary(facts, mastery, pl.scan_parquet(work / COMPLETIONS))._asdict(),
             notes=list(getattr(generator, "notes", [])),
         )
-        write_manifest(work, stage="probe", config=config, result=result._asdict())
+        write_manifest(work, stage="probe", config=config, result=result.as_json())
     return result
 
 

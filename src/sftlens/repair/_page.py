@@ -16,9 +16,10 @@ from markupsafe import Markup
 from sftlens.repair._card import interval
 from sftlens.repair._explain import percent, points_interval
 from sftlens.repair._tables import estimate
+from sftlens.style import GRID, PALETTE, TEXT
 
 _HERE = Path(__file__).parent
-_MARKS = {  # by role: colour, symbol, what it is
+_MARKS = {  # by role: colour, one of PALETTE; symbol; what it is
     "chosen": ("#b5265c", "star", "the choice"),
     "finalist": ("#2c6bb0", "diamond", "finalist"),
     "searched": ("#12897f", "circle", "found by the search"),
@@ -27,19 +28,7 @@ _MARKS = {  # by role: colour, symbol, what it is
     "tuned": ("#2b3440", "cross", "tuned"),
     "base": ("#472a7a", "x", "base"),
 }
-_TEXT, _GRID, _FRONT = "#1d242c", "#e3e6ea", "#c3c9d0"
-_DARK = {  # what a dark page has in the place of each colour
-    "#b5265c": "#ff7aa8",
-    "#2c6bb0": "#6cb2f5",
-    "#12897f": "#2fc4b2",
-    "#c27c00": "#ffc74a",
-    "#7b838c": "#98a1ab",
-    "#2b3440": "#dde3ea",
-    "#472a7a": "#b197fc",
-    _TEXT: "#e6eaef",
-    _GRID: "#2e363f",
-    _FRONT: "#55606b",
-}
+_FRONT = "#7b838c"
 
 
 def page(front: Sequence[Mapping[str, Any]], content: Mapping[str, Any]) -> str:
@@ -72,7 +61,7 @@ def page(front: Sequence[Mapping[str, Any]], content: Mapping[str, Any]) -> str:
     text: str = environment.get_template("page.html.j2").render(
         rows=rows,
         num_facts=front[0]["num_facts"],
-        figure=_script_json({"figure": _figure(front), "dark": _DARK}),
+        figure=_script_json({"figure": _figure(front), "dark": PALETTE}),
         plotly=code,
         **content,
     )
@@ -113,10 +102,10 @@ def _figure(front: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
             text=[html.escape(row["candidate"]) for row in own],
             hovertemplate="%{text}<br>task %{x:.1f} %, knowledge %{y:.1f} %<extra></extra>",
         )
-    axis = {"gridcolor": _GRID, "zeroline": False, "ticksuffix": " %"}
+    axis = {"gridcolor": GRID.light, "zeroline": False, "ticksuffix": " %"}
     figure.update_layout(
         template=None,
-        font={"color": _TEXT},
+        font={"color": TEXT.light},
         height=460,
         margin={"l": 60, "r": 12, "t": 8, "b": 48},
         paper_bgcolor="rgba(0,0,0,0)",

@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import polars as pl
 
@@ -54,7 +55,8 @@ _MAX_SEARCHED = 6  # candidates that are reported on beside the finalists
 _FIXED = Candidate(Way("relative", 20.0))  # the paper's
 
 
-class RepairResult(NamedTuple):
+@dataclass(frozen=True)
+class RepairResult(notebook.Tabular):
     """What ``sftlens repair`` tells.
 
     Attributes:
@@ -85,14 +87,6 @@ class RepairResult(NamedTuple):
     def to_polars(self) -> pl.DataFrame:
         """A row a model on the test facts: the table ``front``."""
         return notebook.many_rows(self.front)
-
-    def to_pandas(self) -> Any:
-        """The same for pandas.
-
-        Raises:
-            UserError: when pandas is not installed.
-        """
-        return notebook.as_pandas(self.to_polars())
 
     def _repr_html_(self) -> str:
         shown = self.to_polars().drop("groups", strict=False)
@@ -212,7 +206,7 @@ def run_repair(
             table.write_parquet(work / name)
         facts_table(fact for part in divided.parts for fact in part).write_parquet(work / FACTS)
         _write_texts(work, result, told, settings)
-        write_manifest(work, stage=STAGE, config=config, result=result._asdict())
+        write_manifest(work, stage=STAGE, config=config, result=result.as_json())
         shutil.rmtree(ledger)
     return result
 
@@ -331,7 +325,7 @@ def _write_model(
 
 
 def _write_texts(work: Path, result: RepairResult, told: Told, settings: RepairSettings) -> None:
-    content = {**result._asdict(), "settings": settings.model_dump(mode="json")}
+    content = {**result.as_json(), "settings": settings.model_dump(mode="json")}
     text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
     (work / REPAIR).write_text(text, encoding="utf-8")
     shown = {

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import polars as pl
 
@@ -21,7 +22,8 @@ SCORES = "scores.parquet"
 FACTS = "facts.parquet"
 
 
-class ScoreResult(NamedTuple):
+@dataclass(frozen=True)
+class ScoreResult(notebook.Tabular):
     """What ``sftlens score`` tells.
 
     Attributes:
@@ -49,14 +51,6 @@ class ScoreResult(NamedTuple):
                 rows.append({"domain": domain, "level": "mean", **mean})
         numbers = dict.fromkeys(("accuracy", "low", "high"), pl.Float64)
         return pl.DataFrame(rows, schema={"domain": pl.String, "level": pl.String, **numbers})
-
-    def to_pandas(self) -> Any:
-        """The same for pandas.
-
-        Raises:
-            UserError: when pandas is not installed.
-        """
-        return notebook.as_pandas(self.to_polars())
 
     def _repr_html_(self) -> str:
         title = f"accuracy on {self.num_facts:,} facts"
@@ -120,7 +114,7 @@ def run_score(
             domain: _as_json(value) for domain, value in accuracy(scores).items()
         }
         result = ScoreResult(found, len(facts), unknown, str(out))
-        write_manifest(work, stage="score", config=config, result=result._asdict())
+        write_manifest(work, stage="score", config=config, result=result.as_json())
     return result
 
 

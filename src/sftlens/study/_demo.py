@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import shutil
 import sys
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import polars as pl
 
@@ -23,7 +24,8 @@ from sftlens.study._tasks import WORLD
 _HERE = Path(__file__).parent
 
 
-class DemoResult(NamedTuple):
+@dataclass(frozen=True)
+class DemoResult(notebook.Tabular):
     """What ``sftlens demo`` tells.
 
     Attributes:
@@ -44,15 +46,7 @@ class DemoResult(NamedTuple):
 
     def to_polars(self) -> pl.DataFrame:
         """One row."""
-        return notebook.one_row(self._asdict())
-
-    def to_pandas(self) -> Any:
-        """The same for pandas.
-
-        Raises:
-            UserError: when pandas is not installed.
-        """
-        return notebook.as_pandas(self.to_polars())
+        return notebook.one_row(self.as_json())
 
     def _repr_html_(self) -> str:
         return notebook.as_html("demo", self.to_polars())

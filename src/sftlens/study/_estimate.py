@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import NamedTuple
 
 import polars as pl
 
@@ -49,7 +50,8 @@ class Estimate(NamedTuple):
     rests_on: str
 
 
-class Planned(NamedTuple):
+@dataclass(frozen=True)
+class Planned(notebook.Tabular):
     """What ``sftlens study plan`` tells.
 
     Attributes:
@@ -67,14 +69,6 @@ class Planned(NamedTuple):
     def to_polars(self) -> pl.DataFrame:
         """A row an estimate: what, value, unit, rests_on."""
         return notebook.many_rows([one._asdict() for one in self.estimate])
-
-    def to_pandas(self) -> Any:
-        """The same for pandas.
-
-        Raises:
-            UserError: when pandas is not installed.
-        """
-        return notebook.as_pandas(self.to_polars())
 
     def _repr_html_(self) -> str:
         kinds = ", ".join(f"{number:,} {kind}" for kind, number in self.kinds.items())

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import polars as pl
 from filelock import FileLock, Timeout
@@ -35,7 +36,8 @@ TUNED = "tuned"
 _LOCK = "lock"
 
 
-class StudyResult(NamedTuple):
+@dataclass(frozen=True)
+class StudyResult(notebook.Tabular):
     """What ``sftlens study run`` tells.
 
     Attributes:
@@ -60,15 +62,7 @@ class StudyResult(NamedTuple):
 
     def to_polars(self) -> pl.DataFrame:
         """One row: how many jobs were done, failed and skipped, and where it is."""
-        return notebook.one_row(self._asdict())
-
-    def to_pandas(self) -> Any:
-        """The same for pandas.
-
-        Raises:
-            UserError: when pandas is not installed.
-        """
-        return notebook.as_pandas(self.to_polars())
+        return notebook.one_row(self.as_json())
 
     def _repr_html_(self) -> str:
         failed = [f"{name}: {reason}" for name, reason in self.failures.items()]
@@ -281,7 +275,7 @@ def _told(
         report = str(write_report(folder))
     except UserError as error:
         notes.append(f"no report: {error}")
-    return result._replace(notes=notes, report=report)
+    return replace(result, notes=notes, report=report)
 
 
 def _link_models(plan: Plan, store: Store, folder: Path) -> None:

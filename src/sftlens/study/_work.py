@@ -102,7 +102,7 @@ def _base(task: Task) -> dict[str, Any]:
     settings = PretrainSettings(**task.settings["pretrain"])
     markers = task.settings["markers"]
     world = task.inputs["world"] / WORLD
-    return pretrain(world, task.folder / MODEL, settings, markers=markers)._asdict()
+    return pretrain(world, task.folder / MODEL, settings, markers=markers).as_json()
 
 
 def _facts(task: Task) -> dict[str, Any]:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
 
 import polars as pl
 
@@ -26,7 +26,8 @@ from sftlens.tuning._training_set import choose_training_facts, validation_facts
 TRAINING_FACTS = "training_facts.parquet"
 
 
-class TuneResult(NamedTuple):
+@dataclass(frozen=True)
+class TuneResult(notebook.Tabular):
     """What ``sftlens tune`` tells.
 
     Attributes:
@@ -46,15 +47,7 @@ class TuneResult(NamedTuple):
 
     def to_polars(self) -> pl.DataFrame:
         """One row."""
-        return notebook.one_row(self._asdict())
-
-    def to_pandas(self) -> Any:
-        """The same for pandas.
-
-        Raises:
-            UserError: when pandas is not installed.
-        """
-        return notebook.as_pandas(self.to_polars())
+        return notebook.one_row(self.as_json())
 
     def _repr_html_(self) -> str:
         return notebook.as_html("fine-tuned", self.to_polars())
@@ -136,7 +129,7 @@ def run_tune(
             tuned = _train(folder, chosen, work, settings, lora, team, validation, advance)
         facts_table(chosen).write_parquet(work / TRAINING_FACTS)
         result = TuneResult(**tuned._asdict(), out=str(out))
-        write_manifest(work, stage="tune", config=config, result=result._asdict())
+        write_manifest(work, stage="tune", config=config, result=result.as_json())
     return result
 
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 import shutil
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import polars as pl
 from pydantic import BaseModel, ConfigDict, Field
@@ -44,7 +45,8 @@ class PretrainSettings(BaseModel):
     seed: int = Field(0, ge=0, lt=2**32, description="of the weights and the order of the texts")
 
 
-class Pretrained(NamedTuple):
+@dataclass(frozen=True)
+class Pretrained(notebook.Tabular):
     """What pre-training did."""
 
     num_parameters: int
@@ -53,15 +55,7 @@ class Pretrained(NamedTuple):
 
     def to_polars(self) -> pl.DataFrame:
         """One row."""
-        return notebook.one_row(self._asdict())
-
-    def to_pandas(self) -> Any:
-        """The same for pandas.
-
-        Raises:
-            UserError: when pandas is not installed.
-        """
-        return notebook.as_pandas(self.to_polars())
+        return notebook.one_row(self.as_json())
 
     def _repr_html_(self) -> str:
         return notebook.as_html("pre-trained", self.to_polars())
@@ -181,7 +175,7 @@ def pretrain(
             num_steps=result.global_step,
             final_loss=final_loss,
         )
-        write_manifest(folder, stage="pretrain", config=config, result=pretrained._asdict())
+        write_manifest(folder, stage="pretrain", config=config, result=pretrained.as_json())
     return pretrained
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import itertools
 import random
 from collections.abc import Callable, Iterable, Mapping
-from typing import Annotated, Any, NamedTuple
+from dataclasses import dataclass
+from typing import Annotated, NamedTuple
 
 import polars as pl
 from pydantic import BaseModel, ConfigDict, Field
@@ -60,7 +61,8 @@ class Exposure(NamedTuple):
     num_question_answers: int
 
 
-class World(NamedTuple):
+@dataclass(frozen=True)
+class World(notebook.Tabular):
     """Facts with their true exposures and the corpus that tells them."""
 
     facts: list[Fact]
@@ -70,14 +72,6 @@ class World(NamedTuple):
     def to_polars(self) -> pl.DataFrame:
         """One row: how many facts there are, and how many texts tell them."""
         return notebook.one_row({"num_facts": len(self.facts), "num_texts": len(self.corpus)})
-
-    def to_pandas(self) -> Any:
-        """The same for pandas.
-
-        Raises:
-            UserError: when pandas is not installed.
-        """
-        return notebook.as_pandas(self.to_polars())
 
     def _repr_html_(self) -> str:
         return notebook.as_html("world", self.to_polars())

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import polars as pl
 import pytest
-from browsing import needs_chromium, opened
 from studies import SHARES, Study
 
+from browsing import needs_chromium, opened
 from sftlens.report import write_report
 
 if TYPE_CHECKING:

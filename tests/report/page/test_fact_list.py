@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import polars as pl
 import pytest
-from browsing import needs_chromium, opened
 from studies import Study
 
+from browsing import needs_chromium, opened
 from sftlens.report import write_report
 from sftlens.report._answers import Answers
 from sftlens.report._tables import load_tables

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from browsing import needs_chromium, opened
 from studies import Study
 
+from browsing import needs_chromium, opened
 from sftlens.report import write_report
 
 if TYPE_CHECKING:

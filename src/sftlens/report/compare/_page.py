@@ -11,13 +11,13 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from sftlens.report._findings import DOMAIN_NAMES
-from sftlens.report._style import Mark
 from sftlens.report._wording import percent, percent_interval
 from sftlens.report.cite import citations
 from sftlens.report.compare import _content
 from sftlens.report.compare._content import Claim
 from sftlens.report.compare._settings import Setting
 from sftlens.report.compare._sources import Shared, Source
+from sftlens.style import Mark
 
 _HERE = Path(__file__).parent
 _SHARED = _HERE.parent / "page"

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import polars as pl
 
@@ -23,7 +24,8 @@ STAGE = "comparison"
 _PAGE = "index.html"
 
 
-class ComparisonResult(NamedTuple):
+@dataclass(frozen=True)
+class ComparisonResult(notebook.Tabular):
     """What ``sftlens report RUN1 RUN2`` tells.
 
     Attributes:
@@ -49,14 +51,6 @@ class ComparisonResult(NamedTuple):
     def to_polars(self) -> pl.DataFrame:
         """The rows of ``accuracy``."""
         return notebook.many_rows(self.accuracy)
-
-    def to_pandas(self) -> Any:
-        """The same for pandas.
-
-        Raises:
-            UserError: when pandas is not installed.
-        """
-        return notebook.as_pandas(self.to_polars())
 
     def _repr_html_(self) -> str:
         title = "accuracy of runs, and how much they differ from the first"

@@ -14,9 +14,9 @@ import plotly.graph_objects as go
 
 from sftlens.report._answers import Answers
 from sftlens.report._shift import Held
-from sftlens.report._style import GRID, TEXT, Mark
 from sftlens.report._wording import number, percent
 from sftlens.scoring import Estimate
+from sftlens.style import GRID, TEXT, Mark
 
 HOVER = "%{text}<extra></extra>"
 

@@ -11,7 +11,6 @@ from sftlens.report._answers import Answers, Cell
 from sftlens.report._findings import DOMAIN_NAMES
 from sftlens.report._mastery import ExposurePoint, TopicLevels
 from sftlens.report._shift import RANKINGS, Concentration, Divergence
-from sftlens.report._style import LEVELS, method_mark
 from sftlens.report._wording import (
     clipped,
     number,
@@ -33,6 +32,7 @@ from sftlens.report.page._charts import (
     sizes_axis,
 )
 from sftlens.scoring import Estimate
+from sftlens.style import LEVELS, method_mark
 
 
 def exposure_figure(found: Sequence[ExposurePoint]) -> Figure:

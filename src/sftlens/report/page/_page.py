@@ -29,7 +29,6 @@ from sftlens.report._shift import (
     measure_divergence,
     norm_removed,
 )
-from sftlens.report._style import LEVELS, PALETTE, method_mark
 from sftlens.report._tables import Tables, load_tables
 from sftlens.report._wording import (
     clipped,
@@ -50,6 +49,7 @@ from sftlens.report.page._paper_numbers import paper_numbers
 from sftlens.report.page._paper_tables import SHOWN, by_group, paper_tables_shown, true_minus
 from sftlens.report.page._strategies import domains_of, strategies_of
 from sftlens.report.page._weights_map import weights_maps
+from sftlens.style import LEVELS, PALETTE, method_mark
 
 _PAPER_TABLES = tuple(spec.name for spec in SHOWN)
 _HERE = Path(__file__).parent

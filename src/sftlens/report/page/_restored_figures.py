@@ -12,7 +12,6 @@ from sftlens.report._effects import Effects
 from sftlens.report._findings import DOMAIN_NAMES, method_name
 from sftlens.report._lost import Exchange
 from sftlens.report._shift import Held
-from sftlens.report._style import GAINED, LOST, method_mark
 from sftlens.report._wording import number, percent, percent_interval, points, share_text
 from sftlens.report.page._charts import (
     HOVER,
@@ -27,6 +26,7 @@ from sftlens.report.page._charts import (
     shares_axis,
 )
 from sftlens.scoring import Estimate
+from sftlens.style import GAINED, LOST, method_mark
 
 SHOWN = (RELATIVE, "random", "interpolation")  # more would hide each other
 _STEPS = (0.5, 1, 2, 5, 10, 20, 50)  # between ticks

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Container
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import polars as pl
 
@@ -25,7 +26,8 @@ _CITATIONS = "cite"
 _KINDS = ("parquet", "csv", "tex")
 
 
-class PaperTable(NamedTuple):
+@dataclass(frozen=True)
+class PaperTable(notebook.Tabular):
     """One table or figure of the paper, as a study has it.
 
     Attributes:
@@ -52,21 +54,14 @@ class PaperTable(NamedTuple):
             raise UserError(f"{self.name}: was not measured: {self.holes[0]}")
         return self.table
 
-    def to_pandas(self) -> Any:
-        """The same for pandas.
-
-        Raises:
-            UserError: when pandas is not installed.
-        """
-        return notebook.as_pandas(self.to_polars())
-
     def _repr_html_(self) -> str:
         table = pl.DataFrame() if self.table is None else self.table
         title = f"{self.title} (paper: {self.source})" if self.source else self.title
         return notebook.as_html(title, table, self.holes)
 
 
-class PaperTables(NamedTuple):
+@dataclass(frozen=True)
+class PaperTables(notebook.Tabular):
     """What :func:`write_paper_tables` wrote.
 
     Attributes:
@@ -90,14 +85,6 @@ class PaperTables(NamedTuple):
         names = dict.fromkeys(path.stem for path in self.files)
         rows = [(name, None) for name in names] + list(self.missing.items())
         return pl.DataFrame(rows, schema={"table": pl.String, "missing": pl.String}, orient="row")
-
-    def to_pandas(self) -> Any:
-        """The same for pandas.
-
-        Raises:
-            UserError: when pandas is not installed.
-        """
-        return notebook.as_pandas(self.to_polars())
 
     def _repr_html_(self) -> str:
         told = [*self.notes, f"written to {self.listing.parent}"]

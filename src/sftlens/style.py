@@ -1,4 +1,4 @@
-"""The colours and marks that mean the same thing everywhere on the page."""
+"""The colours and marks that mean the same thing on every page."""
 
 from __future__ import annotations
 
