@@ -310,7 +310,17 @@ def test_results_of_another_model(sftlens: Call, inputs: Inputs) -> None:
     for name in ("tune", "divergence"):
         refusal = sftlens(*inputs.command(name, base=inputs.tuned)).refusal
         assert "holds the mastery of another model" in refusal
-    assert "holds no manifest.json" in sftlens("report", inputs.place).refusal
+
+
+@pytest.mark.parametrize("name", ["", "absent", "empty.csv"])
+def test_a_report_of_what_is_no_study_leaves_nothing(
+    sftlens: Call, inputs: Inputs, name: str
+) -> None:
+    if name == "empty.csv":
+        (inputs.place / name).touch()
+    before = sorted(inputs.place.rglob("*"))
+    assert "holds no manifest.json" in sftlens("report", inputs.place / name).refusal
+    assert sorted(inputs.place.rglob("*")) == before
 
 
 def test_ctrl_c(sftlens: Call, inputs: Inputs, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -40,9 +40,11 @@ def report(
 
 
 def _write_one(run: Path, as_json: bool) -> None:
+    from sftlens.manifest import read_manifest
     from sftlens.report import write_report
     from sftlens.report.paper import PAPER, write_paper_tables
 
+    read_manifest(run, "study")
     paper = write_paper_tables(run)
     path = write_report(run)
     content = {
