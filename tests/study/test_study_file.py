@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 import sftlens.study
 from sftlens.errors import UserError
@@ -15,6 +16,7 @@ from sftlens.mastery import ProbeSettings
 from sftlens.scoring import ScoreSettings
 from sftlens.study import Sources, StudyFile, demo_settings, load_study, make_plan, plan_study
 from sftlens.study._fitting import model_size, training_notes
+from sftlens.study._harness_tasks import find_tasks
 from sftlens.study._launch import read_launch
 from sftlens.study._rates import DEVICES
 from sftlens.tuning import TuneSettings
@@ -24,7 +26,7 @@ CONTROLS = ("random", "relative-bottom", "absolute", "small-base", "interpolatio
 READY = sorted(
     path.relative_to(STUDIES).as_posix()
     for path in STUDIES.rglob("*.yaml")
-    if path.parent.name != "accelerate"  # no studies, but what they name under launch:
+    if path.parent.name not in ("accelerate", "tasks")  # no studies, but what they name
 )
 
 
@@ -130,6 +132,23 @@ def test_the_demo_study_has_the_runs_of_the_demo_and_more() -> None:
     assert set(demo.methods) < set(study.methods)
     assert set(CONTROLS) <= set(study.methods)
     assert "mixed" in study.strategies
+
+
+def test_a_task_file_is_found_beside_the_study_or_in_the_working_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "studies").mkdir()
+    (tmp_path / "here").mkdir()
+    beside, here = tmp_path / "studies" / "mine.yaml", tmp_path / "here" / "other.yaml"
+    for path in (beside, here):
+        path.write_text(f"task: {path.stem}\n", encoding="utf-8")
+    study = tmp_path / "studies" / "study.yaml"
+    tasks = ["mine.yaml", "other.yaml", "gsm8k", "absent.yaml"]
+    study.write_text(yaml.safe_dump({**GOOD, "tasks": tasks}), encoding="utf-8")
+    monkeypatch.chdir(tmp_path / "here")
+    assert load_study(study).tasks == (str(beside), str(here), "gsm8k", "absent.yaml")
+    with pytest.raises(UserError, match=r"absent\.yaml: cannot be read"):
+        find_tasks(load_study(study).tasks)
 
 
 @pytest.mark.parametrize("name", [name for name in READY if name.startswith("paper/")])

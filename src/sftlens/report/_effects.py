@@ -87,11 +87,7 @@ def compute_effects(answers: Answers) -> Effects:
     """Every comparison that the report's answers rest on."""
     levels = answers.levels_trained
     best_level = _best_level(answers, levels) if len(levels) > 1 else None
-    restorations = {
-        level: restoration
-        for level in levels
-        if (restoration := _restoration(answers, level)) is not None
-    }
+    restorations = restorations_of(answers)
     found = list(restorations.values())
     controls = [name for name in answers.methods() if name != RELATIVE]
     recommendation = _recommendation(answers)
@@ -130,6 +126,12 @@ def compute_effects(answers: Answers) -> Effects:
         recommendation=recommendation,
         restored_over_recommended=_restored_over(answers, recommendation, found),
     )
+
+
+def restorations_of(answers: Answers) -> dict[int, Restoration]:
+    """The restorations of each training level's largest size, at the share that does best there."""
+    found = {level: _restoration(answers, level) for level in answers.levels_trained}
+    return {level: one for level, one in found.items() if one is not None}
 
 
 def _effect(answers: Answers, pairs: Sequence[tuple[Cell, Cell]]) -> Effect:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
+import polars as pl
 
 from sftlens.report._statistics import Correlation, mean_with_interval, spearman
-from sftlens.report._tables import Tables
 from sftlens.scoring import NUM_LEVELS, Estimate
 
 _MAX_GROUPS = 20
@@ -38,29 +38,38 @@ class TopicLevels(NamedTuple):
     mean_mastery: float
 
 
-def exposure_effect(tables: Tables) -> ExposureEffect | None:
-    """Mastery by true exposure; None where the true exposures are not known."""
-    if tables.exposures is None or tables.exposures.is_empty():
+def exposure_effect(mastery: pl.DataFrame, exposures: pl.DataFrame | None) -> ExposureEffect | None:
+    """Mastery by true exposure; None where the true exposures are not known.
+
+    Args:
+        mastery: fact_id and mastery.
+        exposures: fact_id, num_statements and num_question_answers of a world that was made.
+    """
+    if exposures is None:
         return None
-    joined = tables.mastery.join(tables.exposures, on="fact_id")
+    joined = mastery.join(exposures, on="fact_id")
+    if joined.is_empty():
+        return None
     exposure = (joined["num_statements"] + joined["num_question_answers"]).to_numpy()
-    mastery = joined["mastery"].to_numpy()
-    if not len(joined):
-        return None
+    known = joined["mastery"].to_numpy()
     values = np.unique(exposure)
-    parts = np.array_split(values, min(len(values), _MAX_GROUPS))
     points = []
-    for part in parts:
-        members = mastery[np.isin(exposure, part)]
+    for part in np.array_split(values, min(len(values), _MAX_GROUPS)):
+        members = known[np.isin(exposure, part)]
         label = f"{part[0]}" if len(part) == 1 else f"{part[0]} to {part[-1]}"
         found = mean_with_interval(members)
         points.append(ExposurePoint(label, float(members.mean()), found, len(members)))
-    return ExposureEffect(points, spearman(exposure.astype(np.float64), mastery))
+    return ExposureEffect(points, spearman(exposure.astype(np.float64), known))
 
 
-def topic_levels(tables: Tables) -> list[TopicLevels]:
-    """The level counts of every topic: in-domain first, then by falling mean mastery."""
-    joined = tables.mastery.join(tables.facts.select("fact_id", "domain"), on="fact_id")
+def topic_levels(mastery: pl.DataFrame, facts: pl.DataFrame) -> list[TopicLevels]:
+    """The level counts of every topic: in-domain first, then by falling mean mastery.
+
+    Args:
+        mastery: fact_id, topic, mastery and level.
+        facts: fact_id and domain.
+    """
+    joined = mastery.join(facts.select("fact_id", "domain"), on="fact_id")
     found = []
     for (topic, domain), group in joined.group_by("topic", "domain"):
         counts = np.bincount(group["level"].to_numpy(), minlength=NUM_LEVELS)

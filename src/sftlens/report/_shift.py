@@ -156,12 +156,15 @@ def measure_concentration(tables: Tables) -> Concentration:
     return Concentration(held=held, reference_top=reference, over_null=over)
 
 
-def norm_removed(tables: Tables) -> dict[tuple[str, float], Held]:
+def norm_removed(restorations: pl.DataFrame) -> dict[tuple[str, float], Held]:
     """The fraction of the update's squared norm that a method takes out, by method and share.
 
     A method that takes no share is left out.
+
+    Args:
+        restorations: method, share (percent) and norm_removed of every run.
     """
-    rows = tables.restorations.drop_nulls(["norm_removed", "share"])
+    rows = restorations.drop_nulls(["norm_removed", "share"])
     return {
         (method, share): Held(mean, low, high, count)
         for method, share, mean, low, high, count in rows.group_by("method", "share")

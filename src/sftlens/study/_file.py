@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Final, Literal, NamedTuple
+from typing import Annotated, Any, Final, Literal, NamedTuple
 
 from pydantic import (
     BaseModel,
@@ -17,6 +17,7 @@ from pydantic import (
 from sftlens.errors import UserError
 from sftlens.mastery import NUM_LEVELS, ProbeSettings
 from sftlens.scoring import HarnessSettings, ScoreSettings
+from sftlens.study._harness_tasks import is_task_file
 from sftlens.study._launch import read_launch
 from sftlens.study._methods import named_method
 from sftlens.study._rates import Device, Rates
@@ -133,8 +134,9 @@ class StudyFile(BaseModel):
     )
     tasks: tuple[Annotated[str, Field(min_length=1)], ...] = Field(
         (),
-        description="tasks of lm-evaluation-harness, or YAML files of one's own, for the base, the "
-        "first tuned model of each level and restored size, and its restorations",
+        description="tasks of lm-evaluation-harness, or YAML files of one's own (relative to the "
+        "study file or the working folder), for the base, the first tuned model of each level and "
+        "restored size, and its restorations",
     )
     probe: ProbeSettings = ProbeSettings()
     tune: TuneSettings = TuneSettings()
@@ -250,16 +252,30 @@ def load_study(path: Path) -> StudyFile:
     """
     content = read_keys(path, "base:, facts: and what to vary")
     study = checked_settings(StudyFile, content, str(path))
-    if study.launch is None:
-        return study
-    found = [place for place in (path.parent / study.launch, study.launch) if place.is_file()]
-    if not found:
-        raise UserError(
-            f"{path}: launch: {study.launch} does not exist; give a file that `accelerate config` "
-            "wrote, or one of studies/accelerate"
+    found: dict[str, Any] = {}
+    if study.tasks:
+        found["tasks"] = tuple(
+            str(_found(path, entry) or entry) if is_task_file(entry) else entry
+            for entry in study.tasks
         )
-    read_launch(found[0])
-    return study.model_copy(update={"launch": found[0].absolute()})
+    if study.launch is not None:
+        launch = _found(path, study.launch)
+        if launch is None:
+            raise UserError(
+                f"{path}: launch: {study.launch} does not exist; give a file that `accelerate "
+                "config` wrote, or one of studies/accelerate"
+            )
+        read_launch(launch)
+        found["launch"] = launch
+    return study.model_copy(update=found)
+
+
+def _found(study: Path, name: str | Path) -> Path | None:
+    """A file that a study file names, relative to it or to the working folder."""
+    for place in (study.parent / name, Path(name)):
+        if place.is_file():
+            return place.absolute()
+    return None
 
 
 def load_rates(path: Path) -> Rates:

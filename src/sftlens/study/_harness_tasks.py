@@ -33,6 +33,11 @@ class NamedTask(NamedTuple):
     folder: str | None
 
 
+def is_task_file(entry: str) -> bool:
+    """Whether what a study file names is a YAML file, not a task of the harness."""
+    return entry.endswith(_ENDINGS)
+
+
 def find_tasks(entries: Sequence[str]) -> tuple[NamedTask, ...]:
     """Look up the tasks that a study file names.
 
@@ -53,7 +58,7 @@ def find_tasks(entries: Sequence[str]) -> tuple[NamedTask, ...]:
         ) from None
     found: list[NamedTask] = []
     for entry in entries:
-        if entry.endswith(_ENDINGS):
+        if is_task_file(entry):
             file = Path(entry).expanduser().absolute()
             name = _name(file)
             found.append(NamedTask(name, f"{harness}, {_content(file.parent)}", str(file.parent)))

@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 
 from sftlens.report.figures import REMEDY, write_figures
-from sftlens.report.figures._draw import DRAWINGS
+from sftlens.report.figures._drawings import DRAWINGS
 from sftlens.report.figures._look import STYLE
 from sftlens.report.paper import Study, paper_tables, write_paper_tables
 
@@ -133,6 +133,7 @@ def test_with_matplotlib_the_paper_has_figures(
     result = write_paper_tables(tmp_path)
     assert result.notes == []
     assert [path.relative_to(tmp_path).as_posix() for path in result.figures] == [
-        "paper/figures/level_sizes.svg",
-        "paper/figures/level_sizes.pdf",
+        f"paper/figures/{name}.{kind}"
+        for name in ("level_sizes", "levels_by_topic")
+        for kind in ("svg", "pdf")
     ]

@@ -70,7 +70,17 @@ def small_study() -> dict[str, pl.DataFrame]:
     ]
     return {
         "facts": facts,
-        "mastery": pl.DataFrame({"fact_id": ASKED, "level": LEVELS}),
+        "mastery": pl.DataFrame(
+            {
+                "fact_id": ASKED,
+                "topic": ["river"] * 4 + ["hill"] * 6 + ["town"] * 5 + ["hill"] * 5,
+                "mastery": [level / 4 for level in LEVELS],
+                "level": LEVELS,
+            }
+        ),
+        "exposures": pl.DataFrame(
+            {"fact_id": ASKED, "num_statements": LEVELS, "num_question_answers": [1] * len(ASKED)}
+        ),
         "runs": pl.DataFrame(
             RUNS, schema=["run", "level", "size", "seed", "num_facts"], orient="row"
         ),
@@ -122,9 +132,9 @@ def small_study() -> dict[str, pl.DataFrame]:
         "tensors": _tensors(),
         "divergence": pl.DataFrame(
             [
-                (run, f"well{i}", 0.5 + level / 4 + seed / 10)
+                (run, fact, 0.5 + level / 4 + seed / 10)
                 for run, level, _, seed, _ in RUNS
-                for i in range(12)
+                for fact in (*IN, "val4", "never asked")
             ],
             schema=["run", "fact_id", "kl"],
             orient="row",
@@ -199,8 +209,8 @@ def _concentration() -> pl.DataFrame:
 
 def _tensors() -> pl.DataFrame:
     rows = [
-        (run, f"{layer}.{module}", layer, module, 100, restored)
-        for run in RUN_NAMES
+        (run, f"{layer}.{module}", layer, module, 100, restored, 1.0 + layer + seed, 1.0)
+        for run, _, _, seed, _ in RUNS
         for layer, module, restored in (
             (0, "mlp.up", 30),
             (0, "attn.q", 10),
@@ -208,5 +218,8 @@ def _tensors() -> pl.DataFrame:
             (1, "attn.q", 5),
         )
     ]
-    columns = ["run", "name", "layer", "module", "num_parameters", "num_restored_12.5"]
+    columns = [
+        *("run", "name", "layer", "module", "num_parameters", "num_restored_12.5"),
+        *("sum_absolute", "sum_relative"),
+    ]
     return pl.DataFrame(rows, schema=columns, orient="row")

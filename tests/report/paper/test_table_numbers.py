@@ -320,3 +320,79 @@ def test_the_floor_of_fine_tuning_keeps_lost_and_gained_apart() -> None:
     assert found["lost_over_floor"] == pytest.approx(0.1)
     assert found["gained_over_floor"] == pytest.approx(0.1 - 0.2)
     assert BASE.startswith("0000000111")
+
+
+def test_topics_stand_by_domain_and_falling_mastery(tables: dict[str, pl.DataFrame]) -> None:
+    table = tables["levels_by_topic"]
+    topics = table.select("domain", "topic").unique(maintain_order=True).rows()
+    # "hill" has in4 to in9 and the validation facts, "river" in0 to in3
+    assert topics == [("in", "hill"), ("in", "river"), ("out", "town")]
+    hill = table.filter(domain="in", topic="hill")
+    assert hill["level"].to_list() == [0, 1, 2, 3, 4]
+    assert hill["num_facts"].to_list() == [1, 1, 3, 3, 3]
+
+
+def test_mastery_by_exposure_is_a_mean_over_facts(tables: dict[str, pl.DataFrame]) -> None:
+    table = tables["mastery_by_exposure"]
+    assert table["exposure"].to_list() == ["1", "2", "3", "4", "5"]  # level, and one question
+    assert table["num_facts"].to_list() == [4] * 5
+    assert table["value"].to_list() == pytest.approx([0.0, 0.25, 0.5, 0.75, 1.0])
+    assert table["low"].to_list() == pytest.approx(table["value"].to_list())  # all alike
+
+
+def test_each_run_has_its_kl_and_accuracy_on_the_same_facts(
+    tables: dict[str, pl.DataFrame],
+) -> None:
+    table = tables["kl_by_run"]
+    assert len(table) == 4
+    row = one(table, level=0, seed=0)
+    assert close(row["kl"], 0.5)
+    assert close(row["value"], 4 / 11)  # in0, in8, in9 and val4; one fact was never asked
+    assert row["num_facts"] == 11
+    assert close(one(table, level=2, seed=1)["kl"], 1.1)
+
+
+def test_the_change_is_shared_out_by_layer_and_module(tables: dict[str, pl.DataFrame]) -> None:
+    table = tables["change_by_place"]
+    # of each run's layers 0 and 1: 1 and 2 with seed 0, 2 and 3 with seed 1
+    layer = one(table, measure="absolute", layer="0", module="all modules")
+    assert close(layer["value"], (1 / 3 + 2 / 5) / 2)
+    assert close(layer["low"], 1 / 3)
+    assert close(layer["high"], 2 / 5)
+    assert close(layer["times"], 2 * layer["value"])
+    assert layer["num_runs"] == 4
+    assert close(one(table, measure="relative", layer="1", module="mlp.up")["value"], 0.25)
+    whole = table.filter(layer="all layers", module="all modules")
+    assert whole["value"].to_list() == pytest.approx([1.0, 1.0])
+
+
+def test_gains_are_at_the_share_that_validation_facts_choose(
+    tables: dict[str, pl.DataFrame],
+) -> None:
+    table = tables["restoration_gains"]
+    row = one(table, domain="in", level=0, method="relative")
+    assert (row["share"], row["size"], row["chosen_on"]) == (20.0, 8, "validation facts")
+    assert close(row["difference"], 0.1)
+    assert row["difference_low"] <= row["difference"] <= row["difference_high"]
+    random = one(table, domain="in", level=0, method="random")
+    assert (random["difference"], random["share"]) == (0.0, 20.0)
+
+
+def test_gains_do_not_see_the_facts_of_the_choice() -> None:
+    """60 % is best on the test facts, and worst on those of validation."""
+    study = small_study()
+    kept = study["scores"].filter(pl.col("share").ne_missing(60.0))
+    perfect = dict.fromkeys(TUNED, "1111111111 11111 00000")
+    study["scores"] = pl.concat([kept, *of_method(perfect, "relative", 60.0)])
+    assert set(made_of(study, "restoration_gains")["share"]) == {20.0}
+
+
+def test_the_norm_removed_has_its_range_over_runs() -> None:
+    study = small_study()
+    first = pl.col("run") == "level0-seed0"
+    study["restorations"] = study["restorations"].with_columns(
+        norm_removed=pl.when(first).then(0.05).otherwise("norm_removed")
+    )
+    row = one(made_of(study, "removed_norm"), method="relative", share=20.0)
+    assert close(row["value"], (3 * 0.25 + 0.05) / 4)
+    assert (row["low"], row["high"], row["num_runs"]) == (0.05, 0.25, 4)

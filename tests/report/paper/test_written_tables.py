@@ -92,15 +92,25 @@ def test_the_order_of_rows_and_runs_does_not_matter() -> None:
 
 
 NEEDED = {
-    "facts": {"level_sizes", "accuracy_by_size", "restoration", "strategies"},
-    "mastery": {"level_sizes", "accuracy_by_level"},
+    "facts": {"level_sizes", "levels_by_topic", "accuracy_by_size", "restoration", "strategies"},
+    "mastery": {"level_sizes", "mastery_by_exposure", "accuracy_by_level"},
     "runs": {"accuracy_by_size", "concentration", "training_set", "restored_by_layer"},
-    "scores": {"accuracy_by_size", "accuracy_by_level", "restoration", "layer_groups"},
+    "scores": {
+        "accuracy_by_size",
+        "accuracy_by_level",
+        "restoration",
+        "layer_groups",
+        "restoration_gains",
+        "kl_by_run",
+    },
+    "divergence": {"kl_by_run"},
+    "exposures": {"mastery_by_exposure"},
+    "restorations": {"removed_norm"},
     "concentration": {"concentration"},
     "training_scores": {"training_set"},
     "layer_scores": {"layer_groups"},
     "task_scores": {"other_tasks"},
-    "tensors": {"restored_by_layer", "restored_by_module"},
+    "tensors": {"restored_by_layer", "restored_by_module", "change_by_place"},
 }
 
 

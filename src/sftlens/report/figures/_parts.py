@@ -2,22 +2,60 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Sequence, Sized
 from typing import Any
 
 import polars as pl
 
-from sftlens.report.figures._look import SEQUENCE, Ink, shown
+from sftlens.report.figures._look import COLUMN, LEVELS, SEQUENCE, TEXT, Ink, shown
 
 _SHARE_ROOM = 0.14  # between methods at one share
 
 
-def panels(width: float, height: float, rows: int = 1, columns: int = 1, **share: Any) -> Any:
+def width(parts: Sized) -> float:
+    """That of a column for one panel, of the text for several."""
+    return TEXT if len(parts) > 1 else COLUMN
+
+
+def paler(colour: str) -> tuple[float, ...]:
+    """The fill of a bar whose edge has this colour."""
+    from matplotlib.colors import to_rgb
+
+    return tuple(1 - 0.35 * (1 - part) for part in to_rgb(colour))
+
+
+def panels(wide: float, height: float, rows: int = 1, columns: int = 1, **share: Any) -> Any:
     """A figure and its axes, an array (rows, columns)."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(width, height))
+    figure = Figure(figsize=(wide, height))
     return figure, figure.subplots(rows, columns, squeeze=False, **share)
+
+
+def stacked(axes: Any, names: Sequence[str], counts: Sequence[Sequence[int]]) -> None:
+    """Lying bars of facts, one a name, of one piece for each mastery level."""
+    start = [0] * len(names)
+    ys = range(len(names))
+    for level, ink in enumerate(LEVELS):
+        pieces = [row[level] for row in counts]
+        axes.barh(
+            ys,
+            pieces,
+            left=start,
+            height=0.7,
+            facecolor=paler(ink.colour),
+            edgecolor=ink.colour,
+            hatch=ink.hatch,
+            linewidth=0.6,
+            label=f"level {level}",
+        )
+        start = [one + more for one, more in zip(start, pieces, strict=True)]
+    axes.set_yticks(list(ys), names)
+    axes.invert_yaxis()
+    axes.grid(visible=False, axis="y")
+    axes.set_xlabel("facts")
+    axes.locator_params(axis="x", nbins=5)
+    axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
 
 
 def curve(
@@ -85,8 +123,10 @@ def _errors(
     return [below, above]
 
 
-def heat(axes: Any, values: Sequence[Sequence[float | None]], top: float) -> Any:
-    """A map of fractions, written into its cells as percent."""
+def heat(
+    axes: Any, values: Sequence[Sequence[float | None]], top: float, *, told: bool = True
+) -> Any:
+    """A map of fractions; told: they are written into its cells, as percent."""
     from matplotlib.colors import LinearSegmentedColormap
 
     colours = LinearSegmentedColormap.from_list("sequence", SEQUENCE)
@@ -96,7 +136,7 @@ def heat(axes: Any, values: Sequence[Sequence[float | None]], top: float) -> Any
     axes.tick_params(length=0)
     for side in axes.spines.values():
         side.set_visible(False)
-    for y, row in enumerate(values):
+    for y, row in enumerate(values if told else []):
         for x, value in enumerate(row):
             text = "–" if value is None else f"{100 * value:.1f}"
             dark = value is not None and value > 0.55 * top

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import polars as pl
 
 from sftlens.outputs import new_file
-from sftlens.report.figures._draw import DRAWINGS
+from sftlens.report.figures._drawings import DRAWINGS
 from sftlens.report.figures._look import STYLE
 
 FIGURES = "figures"

@@ -30,6 +30,7 @@ from sftlens.report._shift import (
     norm_removed,
 )
 from sftlens.report._tables import Tables, load_tables
+from sftlens.report._weights_map import weights_maps
 from sftlens.report._wording import (
     clipped,
     correlation_text,
@@ -48,7 +49,6 @@ from sftlens.report.page._ledger import base_row, floor_text, make_ledger, packe
 from sftlens.report.page._paper_numbers import paper_numbers
 from sftlens.report.page._paper_tables import SHOWN, by_group, paper_tables_shown, true_minus
 from sftlens.report.page._strategies import domains_of, strategies_of
-from sftlens.report.page._weights_map import weights_maps
 from sftlens.style import LEVELS, PALETTE, method_mark
 
 _PAPER_TABLES = tuple(spec.name for spec in SHOWN)
@@ -104,9 +104,10 @@ def _content(
     answers = Answers(tables)
     effects = compute_effects(answers)
     divergence, concentration = measure_divergence(tables), measure_concentration(tables)
-    exposure, topics = exposure_effect(tables), topic_levels(tables)
+    exposure = exposure_effect(tables.mastery, tables.exposures)
+    topics = topic_levels(tables.mastery, tables.facts)
     exchanges = {d: count_exchanges(answers, effects, d) for d in answers.domains}
-    norms = norm_removed(tables)
+    norms = norm_removed(tables.restorations)
     methods = answers.methods() or _listings.measured_methods(answers, norms)
     shown = _restored_figures.shown_methods(methods)
     base = base_row(answers, tables.base_scores)

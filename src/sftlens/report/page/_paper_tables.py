@@ -11,7 +11,16 @@ import polars as pl
 from sftlens.report.paper import CONTENTS
 from sftlens.report.paper._layout import LaidOut, Row, lay_out
 
-SHOWN = tuple(spec for spec in CONTENTS if spec.name != "claims")  # those have a place of their own
+_ELSEWHERE = (  # on the page, beside what they are about
+    "levels_by_topic",
+    "mastery_by_exposure",
+    "kl_by_run",
+    "change_by_place",
+    "restoration_gains",
+    "removed_norm",
+    "claims",
+)
+SHOWN = tuple(spec for spec in CONTENTS if spec.name not in _ELSEWHERE)
 _MINUS = "\N{MINUS SIGN}"
 
 

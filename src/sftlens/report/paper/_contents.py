@@ -7,17 +7,26 @@ from typing import NamedTuple
 
 import polars as pl
 
+from sftlens.report._weights_map import MEASURES
 from sftlens.report.inference import CLAIMS_SCHEMA
 from sftlens.report.inference._evidence import NotMeasuredError
 from sftlens.report.paper._exchange import FROM_BASE, FROM_TUNED, exchange
+from sftlens.report.paper._gains import removed_norm, restoration_gains
 from sftlens.report.paper._layout import Layout, Measure
-from sftlens.report.paper._places import restored_by_layer, restored_by_module
+from sftlens.report.paper._mastery import level_sizes, levels_by_topic, mastery_by_exposure
+from sftlens.report.paper._places import change_by_place, restored_by_layer, restored_by_module
 from sftlens.report.paper._restoration import layer_groups, restoration
-from sftlens.report.paper._shift import ACCURACY, KL, concentration, well_known_and_kl
+from sftlens.report.paper._shift import (
+    ACCURACY,
+    KL,
+    concentration,
+    kl_by_run,
+    well_known_and_kl,
+)
 from sftlens.report.paper._strategies import ALL_STRATEGIES, strategies
 from sftlens.report.paper._study import Study
 from sftlens.report.paper._tasks import other_tasks
-from sftlens.report.paper._training import accuracy_by_level, accuracy_by_size, level_sizes
+from sftlens.report.paper._training import accuracy_by_level, accuracy_by_size
 from sftlens.report.paper._training_set import training_set
 
 _FROM_TUNED = Measure("vs. tuned", "difference", ("difference_low", "difference_high"))
@@ -234,6 +243,71 @@ CONTENTS = (
             only={"quantity": ["lost", "gained", "net", "lost_over_floor", "gained_over_floor"]},
         ),
         ("compared", (FROM_BASE, FROM_TUNED)),
+    ),
+    Spec(
+        "levels_by_topic",
+        "",
+        "Facts by topic and mastery level",
+        levels_by_topic,
+        Layout(
+            {"domain": "", "topic": "Topic"},
+            [Measure("Facts", "num_facts", None, "count")],
+            groups=1,
+            across="level",
+            across_title="Level",
+        ),
+    ),
+    Spec(
+        "mastery_by_exposure",
+        "",
+        "Mean mastery (percent) by how often pre-training showed the fact",
+        mastery_by_exposure,
+        Layout(
+            {"exposure": "Shown"},
+            [Measure("Mastery"), Measure("Facts", "num_facts", None, "count")],
+        ),
+    ),
+    Spec(
+        "kl_by_run",
+        "",
+        "KL of each tuned model from its base (nats), and accuracy (percent) on the same facts",
+        kl_by_run,
+        Layout(
+            {**_CELL, "seed": "Seed"},
+            [Measure("KL", "kl", None, "nats"), Measure("Accuracy", interval=None)],
+        ),
+    ),
+    Spec(
+        "change_by_place",
+        "",
+        "Share (percent) of the summed change by layer and module, mean of the runs",
+        change_by_place,
+        Layout(
+            {"measure": "", "layer": "Layer"},
+            [Measure("Held", interval=None)],
+            groups=1,
+            across="module",
+        ),
+        ("measure", MEASURES),
+    ),
+    Spec(
+        "restoration_gains",
+        "",
+        "Points over the tuned model at the share (percent) that does best on other facts",
+        restoration_gains,
+        Layout(
+            {"domain": "", **_WAY},
+            [_FROM_TUNED],
+            groups=3,
+        ),
+    ),
+    Spec(
+        "removed_norm",
+        "",
+        "Share (percent) of the update’s squared norm that a restoration takes out, by share "
+        "(percent) restored",
+        removed_norm,
+        Layout({"method": "Method"}, [Measure("Removed")], across="share"),
     ),
     Spec(
         "claims",

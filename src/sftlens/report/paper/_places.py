@@ -1,10 +1,11 @@
-"""Where the restored entries lie (paper Tables 9 and 10)."""
+"""Where the weights moved, and where the restored entries lie (paper Tables 9 and 10)."""
 
 from __future__ import annotations
 
 import polars as pl
 
 from sftlens.errors import UserError
+from sftlens.report._weights_map import weights_maps
 from sftlens.report.inference._evidence import NotMeasuredError
 from sftlens.report.paper._intervals import VALUE, frame, over_training_sets
 from sftlens.report.paper._study import Study
@@ -36,6 +37,46 @@ def restored_by_module(study: Study) -> pl.DataFrame:
         NotMeasuredError: when the table ``tensors`` is missing or counts no restored entries.
     """
     return _by_place(study, "module", pl.String)
+
+
+def change_by_place(study: Study) -> pl.DataFrame:
+    """The share of the summed change that lies in each module of each layer.
+
+    Returns:
+        measure (``absolute`` or ``relative``), layer (from 0, or ``all layers``), module (or ``all
+        modules``), value, low, high (the least and the most of any run), times (how many times the
+        change of an even spread over the parameters that is), num_runs.
+
+    Raises:
+        NotMeasuredError: when the table ``tensors`` is missing or tells no changes by layer.
+    """
+    table = study.whole("tensors")
+    if missing := {"run", "layer", "module", "num_parameters"} - set(table.columns):
+        raise NotMeasuredError(f"table tensors has no column {min(missing)}")
+    rows = [
+        {
+            "measure": found.measure,
+            "layer": layer,
+            "module": module,
+            "value": part.fraction,
+            "low": part.lowest,
+            "high": part.highest,
+            "times": part.times,
+            "num_runs": found.num_runs,
+        }
+        for found in weights_maps(table)
+        for layer, parts in zip(found.layers, found.parts, strict=True)
+        for module, part in zip(found.modules, parts, strict=True)
+        if part is not None
+    ]
+    if not rows:
+        raise NotMeasuredError("table tensors tells no changes by layer")
+    return frame(
+        rows,
+        {"measure": pl.String, "layer": pl.String, "module": pl.String},
+        VALUE,
+        {"times": pl.Float64, "num_runs": pl.Int64},
+    )
 
 
 def _by_place(study: Study, place: str, kind: type[pl.DataType]) -> pl.DataFrame:

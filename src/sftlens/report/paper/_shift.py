@@ -90,6 +90,46 @@ def _kl(study: Study) -> dict[Cell, Interval]:
     return dict(zip(grid, infer_all(contrasts), strict=True))
 
 
+def kl_by_run(study: Study) -> pl.DataFrame:
+    """Each tuned model's mean KL from its base, and its accuracy on the very same facts.
+
+    Returns:
+        level, size, seed, kl (nats), value (accuracy), num_facts.
+
+    Raises:
+        NotMeasuredError: when no KL was measured on facts that were scored.
+    """
+    answers = study.answers
+    place = {name: at for at, name in enumerate(answers.facts["fact_id"])}
+    table = study.table(
+        "divergence", {"run": pl.String, "fact_id": pl.String, "kl": pl.Float64}
+    ).drop_nulls()
+    by_fact = table.group_by("run", "fact_id").agg(pl.col("kl").mean())
+    rows = []
+    for (name,), of_run in by_fact.group_by("run"):
+        run = study.run(name, "divergence")
+        row = answers.rows.get(Cell(run.level, run.size), {}).get(run.seed)
+        found = [
+            (kl, row[place[fact]])
+            for fact, kl in of_run.sort("fact_id").select("fact_id", "kl").iter_rows()
+            if row is not None and fact in place and row[place[fact]] >= 0
+        ]
+        if found:
+            kl, value = np.mean(found, axis=0)
+            rows.append({**run._asdict(), "kl": kl, "value": value, "num_facts": len(found)})
+    if not rows:
+        raise NotMeasuredError("no KL was measured on facts that were scored")
+    schema = {
+        "level": pl.Int64,
+        "size": pl.Int64,
+        "seed": pl.Int64,
+        "kl": pl.Float64,
+        "value": pl.Float64,
+        "num_facts": pl.Int64,
+    }
+    return frame(rows, schema).sort("level", "size", "seed")
+
+
 def concentration(study: Study) -> pl.DataFrame:
     """How much of the summed change the most changed parameters hold (paper Table 3).
 

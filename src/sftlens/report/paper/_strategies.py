@@ -21,13 +21,12 @@ from sftlens.report.paper._intervals import (
     paired,
     unpaired,
 )
-from sftlens.report.paper._study import Study, test_mask
+from sftlens.report.paper._study import CHOSEN_ON, Study, test_mask
 from sftlens.report.paper._trained_otherwise import STRATEGIES, strategy_runs
 
 BASE, BY_LEVEL, RESTORATION = "base", "by level", "restoration"
 ALL_STRATEGIES = (BASE, *STRATEGIES, BY_LEVEL, RESTORATION)
 NOT_TRAINED = -1  # for a seed
-_CHOSEN_ON = {"validation": "validation facts", "half": "the other half of the test facts"}
 
 
 class _Models(NamedTuple):
@@ -120,7 +119,7 @@ def _described(one: _Models, answers: Answers) -> dict[str, Any]:
         "level": one.level,
         "size": one.size,
         "share": one.share,
-        "chosen_on": _CHOSEN_ON[answers.choice_kind] if one.chosen else None,
+        "chosen_on": CHOSEN_ON[answers.choice_kind] if one.chosen else None,
     }
 
 

@@ -24,6 +24,7 @@ _RUNS: Mapping[str, type[pl.DataType]] = {
     "seed": pl.Int64,
     "num_facts": pl.Int64,
 }
+CHOSEN_ON = {"validation": "validation facts", "half": "the other half of the test facts"}
 _MODEL = ("run", "method", "share")
 
 

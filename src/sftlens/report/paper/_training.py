@@ -1,4 +1,4 @@
-"""Level sizes, and accuracy by size and level of the training sets (paper sections 2 and 4)."""
+"""Accuracy by size and level of the training sets (paper section 4)."""
 
 from __future__ import annotations
 
@@ -8,35 +8,9 @@ import polars as pl
 from sftlens.report._answers import TUNED, Answers, Cell
 from sftlens.report.paper._intervals import NUMBERS, VALUE, Asked, accuracy_of, frame, intervals
 from sftlens.report.paper._study import Study, test_mask
-from sftlens.scoring import NUM_LEVELS
 
 MEAN = "mean"
 _CELL = {"domain": pl.String, "level": pl.Int64, "size": pl.Int64}
-
-
-def level_sizes(study: Study) -> pl.DataFrame:
-    """Facts by mastery level (paper Tables 1 and 8).
-
-    Returns:
-        domain, split, level, num_facts; a level without facts has 0 of them.
-
-    Raises:
-        NotMeasuredError: when there is no mastery.
-    """
-    parts = study.known.select("domain", "split").unique()
-    levels = pl.DataFrame({"level": range(NUM_LEVELS)}, schema={"level": pl.Int64})
-    counts = study.known.group_by("domain", "split", "level").agg(
-        pl.len().cast(pl.Int64).alias("num_facts")
-    )
-    order = pl.col("split").replace_strict(
-        {"train": 0, "validation": 1, "test": 2}, default=3, return_dtype=pl.Int64
-    )
-    return (
-        parts.join(levels, how="cross")
-        .join(counts, on=["domain", "split", "level"], how="left")
-        .with_columns(pl.col("num_facts").fill_null(0))
-        .sort("domain", order, "split", "level")
-    )
 
 
 def accuracy_by_size(study: Study) -> pl.DataFrame:

@@ -46,6 +46,8 @@ def weights_maps(tensors: pl.DataFrame | None) -> list[WeightsMap]:
     placed = tensors.drop_nulls("layer")
     found = []
     for measure in MEASURES:
+        if f"sum_{measure}" not in placed.columns:
+            continue
         rows = placed.drop_nulls(f"sum_{measure}").select(
             "run", "layer", "module", "num_parameters", change=f"sum_{measure}"
         )
