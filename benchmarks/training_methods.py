@@ -1,4 +1,4 @@
-"""Which way of fine-tuning forgets least? Every method of ``sftlens tune`` beside plain SFT.
+"""Which way of fine-tuning forgets least? Every method of ``sftlens tune``, and LoRA, beside SFT.
 
 usage: python benchmarks/training_methods.py RUN --out DIR [--seeds 5] [--size 150]
            [--first-seed 0] [--level 0 --level 1] [--method sdft] [--learning-rate 3e-4]
@@ -23,10 +23,11 @@ import numpy as np
 import polars as pl
 
 from sftlens.facts import Fact, facts_from_table
-from sftlens.generation import TransformersGenerator, load_model
+from sftlens.generation import TransformersGenerator, load_model, load_tuned
 from sftlens.outputs import new_file
 from sftlens.scoring import Estimate, difference, mean_of_levels, score
 from sftlens.tuning import (
+    LoraSettings,
     TuneSettings,
     Validation,
     choose_training_facts,
@@ -36,6 +37,7 @@ from sftlens.tuning import (
 
 GRID: dict[str, list[dict[str, Any]]] = {
     "sft": [{}],
+    "lora": [{"learning_rate": rate} for rate in (3e-4, 1e-3, 3e-3, 1e-2)],
     "l2-sp": [{"strength": s} for s in (0.03, 0.1, 0.3, 1.0)],
     "kl": [{"strength": s} for s in (1.0, 3.0, 10.0, 30.0)],
     "sdft": [{"strength": s} for s in (1.0, 3.0, 10.0, 30.0)],
@@ -113,10 +115,13 @@ def run(
         words = [method, *map(str, values.values()), level, given.size, seed, given.learning_rate]
         path = given.out / f"{'_'.join(map(str, words)).replace(':', '-')}.parquet"
         if not path.exists():
+            lora = LoraSettings(**values) if method == "lora" else None
             settings = TuneSettings(
-                learning_rate=given.learning_rate, seed=seed, method={"name": method, **values}
+                learning_rate=given.learning_rate,
+                seed=seed,
+                method={"name": "sft"} if lora else {"name": method, **values},
             )
-            one(given, facts, levels, level, settings, path)
+            one(given, facts, levels, level, settings, lora, path)
         scores.append(pl.read_parquet(path))
         told.append(json.loads(path.with_suffix(".json").read_text()))
     return Ran(method, values, scores, told)
@@ -128,6 +133,7 @@ def one(
     levels: dict[str, int],
     level: int,
     settings: TuneSettings,
+    lora: LoraSettings | None,
     path: Path,
 ) -> None:
     """Train once and ask the training facts, and those of the splits validation and test."""
@@ -142,9 +148,12 @@ def one(
             trained,
             Path(out),
             settings,
+            lora=lora,
             validation=Validation(validation_facts(facts), levels),
         )
-    seconds = time.perf_counter() - begin
+        seconds = time.perf_counter() - begin
+        if lora is not None:
+            loaded = load_tuned(given.run / "base", Path(out))
     generator = TransformersGenerator(loaded.model.eval(), loaded.tokenizer)
     splits = pl.DataFrame(
         [(fact.fact_id, fact.split) for fact in asked], ["fact_id", "split"], orient="row"

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from huggingface_hub import ModelCard
 from tiny_models import (
     moved,
     naive_restoration,
@@ -118,6 +119,24 @@ def test_folder_of_one_share(tmp_path: Path, base: Path, tuned: Path) -> None:
     card = (output.path / "README.md").read_text()
     assert f"sftlens restore {base} {tuned} --share 20" in card
     assert f"{output.num_restored:,}" in card
+
+
+def test_the_hub_reads_base_and_licence(
+    tmp_path: Path, base: Path, tuned: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    licensed = tmp_path / "base"
+    shutil.copytree(base, licensed)
+    (licensed / "README.md").write_text("---\nlicense: apache-2.0\n---\n", encoding="utf-8")
+    [output] = write_restored(licensed, tuned, [20], tmp_path / "out")
+    card = ModelCard.load(output.path / "README.md")
+    assert card.data.license == "apache-2.0"
+    assert card.data.library_name == "transformers"
+    assert card.data.base_model is None  # a folder is no model of the hub
+    assert card.text.strip().startswith("# A fine-tuned model")
+    names = {licensed: "org/base@0123abc", tuned: "you/tuned@4567def"}
+    monkeypatch.setattr("sftlens.weights._restore.model_name", lambda folder: names[folder])
+    [output] = write_restored(licensed, tuned, [20], tmp_path / "of-the-hub")
+    assert ModelCard.load(output.path / "README.md").data.base_model == ["you/tuned", "org/base"]
 
 
 def test_folders_of_several_shares(tmp_path: Path, base: Path, tuned: Path) -> None:

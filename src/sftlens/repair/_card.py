@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from sftlens import __version__
+from sftlens.card import metadata
 from sftlens.repair._explain import percent, points_interval
-from sftlens.repair._metadata import metadata
 from sftlens.repair._settings import RepairSettings
 from sftlens.repair._tables import estimate
 from sftlens.scoring import Estimate
@@ -22,7 +22,7 @@ class Told(NamedTuple):
         tuned: name of the tuned model.
         hashes: of the weights of both.
         licence: what the base's card states, as
-            :func:`sftlens.repair._metadata.stated_licence` gives it.
+            :func:`sftlens.card.stated_licence` gives it.
         facts: where the facts came from.
         mastery: the folder of the levels, as the user named it; None without.
         task: what the task is called; None for the default.
@@ -77,7 +77,7 @@ def model_card(told: Told) -> str:
         "```",
         "",
     ]
-    return metadata((told.tuned, told.base), told.facts, told.licence) + "\n".join(lines)
+    return metadata((told.tuned, told.base), told.licence, source=told.facts) + "\n".join(lines)
 
 
 def task_name(task: str | None) -> str:

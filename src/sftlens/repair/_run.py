@@ -12,6 +12,7 @@ from typing import Any
 import polars as pl
 
 from sftlens import notebook
+from sftlens.card import stated_licence
 from sftlens.checkpoints import model_name, resolve_model
 from sftlens.facts import facts_hash, facts_table, read_facts
 from sftlens.manifest import content_key, finished_result, write_manifest
@@ -25,7 +26,6 @@ from sftlens.repair._decide import Decision, Verdict, decide
 from sftlens.repair._examine import Examiner
 from sftlens.repair._explain import why
 from sftlens.repair._measure import Strata, strata
-from sftlens.repair._metadata import stated_licence
 from sftlens.repair._page import page
 from sftlens.repair._parts import divide_facts
 from sftlens.repair._search import NUM_FINALISTS, Search, Searched, Standing

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from sftlens import __version__
+from sftlens.card import metadata
 from sftlens.weights._plan import Request
 from sftlens.weights._restored_output import RestoredOutput
 from sftlens.weights._shares import share_label
@@ -14,12 +16,23 @@ from sftlens.weights._shares import share_label
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """What a model card tells of how the model was made."""
+    """What a model card tells of how the model was made.
+
+    Attributes:
+        base: name of the model that values come back from, as the tuned one's below.
+        tuned: name of the model that was restored.
+        base_hash: of the base's weights.
+        tuned_hash: of the tuned model's.
+        licence: of the base, as :func:`sftlens.card.stated_licence` gives it.
+        request: what was asked for.
+        notes: what was passed over, and why.
+    """
 
     base: str
     tuned: str
     base_hash: str
     tuned_hash: str
+    licence: Mapping[str, Any]
     request: Request
     notes: Sequence[str]
 
@@ -48,7 +61,7 @@ _TENSOR_RULES = {
 
 
 def model_card(recipe: Recipe, output: RestoredOutput) -> str:
-    """The README of one restored model: base, tuned, what was done, how to repeat it."""
+    """The README of one restored model: what the hub reads, what was done, how to repeat it."""
     lines = [
         "# A fine-tuned model, in part restored to its base",
         "",
@@ -62,7 +75,8 @@ def model_card(recipe: Recipe, output: RestoredOutput) -> str:
     ]
     lines += [f"- {note}" for note in recipe.notes]
     lines += [""] if recipe.notes else []
-    return "\n".join([*lines, "To repeat:", "", *_repetition(recipe, output.share), ""])
+    head = metadata((recipe.tuned, recipe.base), recipe.licence)
+    return head + "\n".join([*lines, "To repeat:", "", *_repetition(recipe, output.share), ""])
 
 
 def _repetition(recipe: Recipe, share: float | None) -> list[str]:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sftlens import notebook
+from sftlens.card import stated_licence
 from sftlens.checkpoints import model_name
 from sftlens.manifest import MANIFEST, finished_result, write_manifest
 from sftlens.outputs import new_folder, require_free
@@ -188,6 +189,7 @@ def restore_checkpoints(
         tuned=model_name(pair.tuned.folder),
         base_hash=pair.base_identity()["weights"],
         tuned_hash=pair.tuned_identity()["weights"],
+        licence=stated_licence(pair.base.folder, model_name(pair.base.folder)),
         request=request,
         notes=pair.notes,
     )

@@ -1,4 +1,4 @@
-"""What the hub reads at the head of a repaired model's card."""
+"""What the hub reads at the head of a model's card."""
 
 from __future__ import annotations
 
@@ -12,19 +12,22 @@ _HUB_MODEL = re.compile(r"(?P<name>(?:[\w.-]+/)?[\w.-]+)@(?P<revision>[\w.-]+)",
 _HUB_DATA_SET = re.compile(r"(?!.*(?:--|\.\.))(?:\w[\w.-]*/)?\w[\w.-]*", re.ASCII)
 
 
-def metadata(models: Sequence[str], source: str, licence: Mapping[str, Any]) -> str:
+def metadata(
+    models: Sequence[str], licence: Mapping[str, Any], *, source: str | None = None
+) -> str:
     """The YAML block of a card, with the lines that fence it.
 
     Args:
         models: names of the models that it was made of, as :func:`sftlens.checkpoints.model_name`
             gives them; those that are folders are left out.
-        source: where the facts came from; named where it is a data set of the hub.
         licence: as :func:`stated_licence` gives it.
+        source: where the facts came from that it was made with; named where it is a data set of
+            the hub.
     """
     from huggingface_hub import ModelCardData
 
     found = [match["name"] for name in models if (match := _HUB_MODEL.fullmatch(name))]
-    data_set = hub_data_set(source)
+    data_set = None if source is None else hub_data_set(source)
     data = ModelCardData(
         base_model=found or None,
         datasets=None if data_set is None else [data_set],
