@@ -158,11 +158,13 @@ CONTENTS = (
     Spec(
         "other_tasks",
         "Table 5",
-        "Other tasks (percent where a metric is a fraction)",
+        "Other tasks (percent where a metric is a fraction) by share (percent) restored",
         other_tasks,
         Layout(
-            {"task": "Task", "metric": "Metric", **_WAY},
+            {"task": "Task", "metric": "Metric", **_CELL, "method": "Method"},
             [Measure("Value", unit="unit")],
+            groups=4,
+            across="share",
         ),
     ),
     Spec(
