@@ -34,7 +34,8 @@ def main() -> None:
         if path.suffix == ".csv":
             shutil.copyfile(path, tables / path.name)
     paper = options.run / "paper"
-    parts = [settings(options.run), levels(paper), sizes(paper), restorations(paper), claims(paper)]
+    parts = [settings(options.run)]
+    parts += [section(paper) for section in (levels, sizes, restorations, tasks, claims)]
     missing = "".join(f"- `{name}`: {reason}\n" for name, reason in written.missing.items())
     if missing:
         parts.append(f"### Not measured\n\n{missing}")
@@ -116,6 +117,25 @@ def restorations(paper: Path) -> str:
         f"### Restoration of {SHARE:g} % and its controls, in-domain, largest size (Table 4)\n\n"
         f"{table(head, rows)}"
     )
+
+
+def tasks(paper: Path) -> str:
+    found = read(paper, "other_tasks")
+    if found is None:
+        return ""
+    alone = pl.col("method").is_in(["base", "tuned"])
+    restored = pl.col("method").is_in(["relative", "interpolation"]) & (pl.col("share") == SHARE)
+    rows = [
+        (
+            f"{r['task']}, {r['metric']}",
+            r["level"],
+            r["method"],
+            percent(r) if r["unit"] == "fraction" else f"{r['value']:.3f}",
+        )
+        for r in found.filter(alone | restored).iter_rows(named=True)
+    ]
+    head = ("task", "trained on level", "model", "value")
+    return f"### Other tasks, and after restoration of {SHARE:g} % (Table 5)\n\n{table(head, rows)}"
 
 
 def claims(paper: Path) -> str:
