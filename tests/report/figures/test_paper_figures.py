@@ -88,6 +88,29 @@ def test_equal_tables_give_equal_files(folder: Path, tables: Tables, tmp_path: P
         assert path.read_bytes() == (folder / path.name).read_bytes(), path.name
 
 
+def test_of_many_topics_those_of_most_facts_are_drawn() -> None:
+    counts = [(topic, level, topic) for topic in range(100) for level in range(5)]
+    table = pl.DataFrame(counts, schema=["topic", "level", "num_facts"], orient="row").select(
+        pl.lit("in").alias("domain"), pl.format("T{}", "topic").alias("topic"), "level", "num_facts"
+    )
+    (draw,) = (one.draw for one in DRAWINGS if one.name == "levels_by_topic")
+    (axes,) = draw(table).axes
+    names = [label.get_text() for label in axes.get_yticklabels()]
+    assert names == [f"T{topic}" for topic in range(40, 100)]
+    assert axes.get_title() == "in-domain, 60 of 100 topics"
+
+
+def test_a_model_of_many_layers_has_a_map_without_numbers() -> None:
+    rows = [("relative", str(layer), name, 0.01) for layer in range(80) for name in ("attn", "mlp")]
+    table = pl.DataFrame(rows, schema=["measure", "layer", "module", "value"], orient="row")
+    (draw,) = (one.draw for one in DRAWINGS if one.name == "change_by_place")
+    figure = draw(table)
+    (axes,) = figure.axes
+    assert not axes.texts
+    assert figure.get_size_inches()[1] < 9.5
+    assert [label.get_text() for label in axes.get_yticklabels()] == [*map(str, range(0, 80, 8))]
+
+
 def test_a_name_is_no_formula(tables: Tables) -> None:
     """A dollar sign in a name would start mathematics."""
     from matplotlib.text import Text

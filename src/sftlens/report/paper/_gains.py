@@ -29,6 +29,7 @@ def restoration_gains(study: Study) -> pl.DataFrame:
         NotMeasuredError: when no model restored by relative change was scored.
     """
     answers = study.answers
+    restorations = restorations_of(answers)
     rows = [
         {
             "domain": domain,
@@ -42,7 +43,7 @@ def restoration_gains(study: Study) -> pl.DataFrame:
             "difference_high": effect.high,
         }
         for domain in answers.domains
-        for level, found in restorations_of(answers).items()
+        for level, found in restorations.items()
         for method, by_domain in {RELATIVE: found.chosen.effect, **found.controls_gain}.items()
         if (effect := by_domain[domain]) is not None
     ]
