@@ -16,12 +16,15 @@ class Page(HTMLParser):
         super().__init__(convert_charrefs=True)
         self.source = path.read_text(encoding="utf-8")
         self.tables: dict[str, list[list[str]]] = {}
-        self.texts: dict[str, str] = {}
         self.tags: list[tuple[str, dict[str, str]]] = []
+        self._told: dict[str, list[str]] = {}
         self._open: list[tuple[str, str | None]] = []
         self._table: list[list[str]] | None = None
         self._cell = False
         self.feed(self.source)
+        self.texts = {
+            name: re.sub(r"\s+", " ", " ".join(["", *told])) for name, told in self._told.items()
+        }
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         given = {name: value or "" for name, value in attrs}
@@ -53,7 +56,7 @@ class Page(HTMLParser):
         data = data.replace("\N{NO-BREAK SPACE}", " ")
         for _, name in self._open:
             if name:
-                self.texts[name] = re.sub(r"\s+", " ", self.texts.get(name, "") + " " + data)
+                self._told.setdefault(name, []).append(data)
         if self._cell and self._table:
             self._table[-1][-1] = " ".join([self._table[-1][-1], data.strip()]).strip()
 
