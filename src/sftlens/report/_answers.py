@@ -15,6 +15,7 @@ from sftlens.scoring import Estimate, difference, mean_of_levels, proportion
 
 TUNED = "tuned"
 RELATIVE = "relative"
+CONTROLLED = (RELATIVE, "random", "interpolation")  # the paper's ranking and what answers for it
 DOMAINS = ("in", "out")
 _UNSCORED = -1
 _SPLIT_SEED = 0
@@ -107,7 +108,7 @@ class Answers:
     def methods(self) -> list[str]:
         """The restoration methods scored: by relative change first, then its controls."""
         found = {cell.method for cell in self.rows} - {TUNED}
-        known = [name for name in (RELATIVE, "random", "interpolation") if name in found]
+        known = [name for name in CONTROLLED if name in found]
         return known + sorted(found - set(known))
 
     def shares(self, level: int, method: str) -> list[float]:

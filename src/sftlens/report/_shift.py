@@ -78,7 +78,8 @@ def measure_divergence(tables: Tables) -> Divergence:
         row = np.array([[by_fact[fact] for fact in shared]])
         cell = Cell(level, size)
         blocks[cell] = np.vstack([blocks[cell], row]) if cell in blocks else row
-    points = _points(tables, rows)
+    answered = tables.scores.filter(pl.col("method") == TUNED, pl.col("correct").is_not_null())
+    points = run_points(rows, answered)
     lowest, rise = _rise(blocks)
     return Divergence(
         by_cell={cell: mean_over_seeds_and_facts(b) for cell, b in blocks.items() if b.size},
@@ -92,10 +93,15 @@ def measure_divergence(tables: Tables) -> Divergence:
     )
 
 
-def _points(tables: Tables, rows: pl.DataFrame) -> list[RunPoint]:
-    tuned = tables.scores.filter(pl.col("method") == TUNED, pl.col("correct").is_not_null())
+def run_points(divergence: pl.DataFrame, answered: pl.DataFrame) -> list[RunPoint]:
+    """Each run's mean KL and accuracy, over the facts that have both.
+
+    Args:
+        divergence: run, level, size, seed, fact_id and kl, one row a run and fact.
+        answered: run, fact_id and correct, of tuned models alone.
+    """
     both = (
-        rows.join(tuned.select("run", "fact_id", "correct"), on=["run", "fact_id"])
+        divergence.join(answered.select("run", "fact_id", "correct"), on=["run", "fact_id"])
         .group_by("run", "level", "size", "seed")
         .agg(pl.col("kl").mean(), pl.col("correct").mean().alias("accuracy"), pl.len())
         .sort("level", "size", "seed")

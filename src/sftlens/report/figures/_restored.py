@@ -7,6 +7,7 @@ from typing import Any
 
 import polars as pl
 
+from sftlens.report._answers import CONTROLLED, TUNED
 from sftlens.report.figures._look import COLUMN, DOMAIN_TITLES, LEVELS, TEXT, method_inks, shown
 from sftlens.report.figures._parts import (
     curve,
@@ -19,8 +20,6 @@ from sftlens.report.figures._parts import (
     width,
 )
 
-CONTROLLED = ("relative", "random", "interpolation")  # the paper's ranking and what answers for it
-_TUNED = "tuned"
 _NUM_LEVELS = len(LEVELS)
 
 
@@ -31,7 +30,7 @@ def restoration(table: pl.DataFrame) -> Any:
 
 def restoration_methods(table: pl.DataFrame) -> Any:
     """Every method; without intervals, which would hide the lines."""
-    others = set(table["method"]) - {_TUNED, *CONTROLLED}
+    others = set(table["method"]) - {TUNED, *CONTROLLED}
     return _by_share(_domains(table), None, bars=False) if others else None
 
 
@@ -50,7 +49,7 @@ def _domains(table: pl.DataFrame) -> dict[str, pl.DataFrame]:
 
 def _by_share(parts: Mapping[str, pl.DataFrame], only: Sequence[str] | None, *, bars: bool) -> Any:
     """One row of panels a part, one column a training level at its largest restored size."""
-    of_share = pl.col("method") != _TUNED, pl.col("share").is_not_null()
+    of_share = pl.col("method") != TUNED, pl.col("share").is_not_null()
     largest = pl.col("size") == pl.col("size").filter(*of_share).max().over("level")
     kept = {title: part.drop_nulls("value").filter(largest) for title, part in parts.items()}
     restored = [part.filter(*of_share) for part in kept.values()]
@@ -72,7 +71,7 @@ def _by_share(parts: Mapping[str, pl.DataFrame], only: Sequence[str] | None, *, 
     for row, (title, part) in enumerate(kept.items()):
         for ax, level in zip(axes[row], levels, strict=True):
             own = part.filter(pl.col("level") == level)
-            for value in own.filter(pl.col("method") == _TUNED)["value"]:
+            for value in own.filter(pl.col("method") == TUNED)["value"]:
                 ax.axhline(100 * value, color="black", linewidth=0.6, linestyle=":")
             for place, method in enumerate(methods):
                 rows = own.filter(pl.col("method") == method).drop_nulls("share").sort("share")

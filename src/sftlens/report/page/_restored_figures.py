@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 import plotly.graph_objects as go
 
-from sftlens.report._answers import RELATIVE, Answers, Cell
+from sftlens.report._answers import CONTROLLED, RELATIVE, Answers, Cell
 from sftlens.report._effects import Effects
 from sftlens.report._findings import DOMAIN_NAMES, method_name
 from sftlens.report._lost import Exchange
@@ -28,13 +28,12 @@ from sftlens.report.page._charts import (
 from sftlens.scoring import Estimate
 from sftlens.style import GAINED, LOST, method_mark
 
-SHOWN = (RELATIVE, "random", "interpolation")  # more would hide each other
 _STEPS = (0.5, 1, 2, 5, 10, 20, 50)  # between ticks
 
 
 def shown_methods(methods: Sequence[str]) -> list[str]:
-    """The methods that figures show: relative change and the controls that answer for it."""
-    return [method for method in methods if method in SHOWN] or list(methods)
+    """The methods that figures show, since more would hide each other."""
+    return [method for method in methods if method in CONTROLLED] or list(methods)
 
 
 def restoration_figures(answers: Answers, levels: Sequence[int]) -> list[Figure]:

@@ -8,6 +8,7 @@ import numpy as np
 import polars as pl
 
 from sftlens.report._answers import Cell
+from sftlens.report._shift import run_points
 from sftlens.report.inference import Contrast
 from sftlens.report.inference._evidence import NotMeasuredError
 from sftlens.report.paper._intervals import (
@@ -100,24 +101,26 @@ def kl_by_run(study: Study) -> pl.DataFrame:
         NotMeasuredError: when no KL was measured on facts that were scored.
     """
     answers = study.answers
-    place = {name: at for at, name in enumerate(answers.facts["fact_id"])}
     table = study.table(
         "divergence", {"run": pl.String, "fact_id": pl.String, "kl": pl.Float64}
     ).drop_nulls()
     by_fact = table.group_by("run", "fact_id").agg(pl.col("kl").mean())
-    rows = []
-    for (name,), of_run in by_fact.group_by("run"):
-        run = study.run(name, "divergence")
-        row = answers.rows.get(Cell(run.level, run.size), {}).get(run.seed)
-        found = [
-            (kl, row[place[fact]])
-            for fact, kl in of_run.sort("fact_id").select("fact_id", "kl").iter_rows()
-            if row is not None and fact in place and row[place[fact]] >= 0
-        ]
-        if found:
-            kl, value = np.mean(found, axis=0)
-            rows.append({**run._asdict(), "kl": kl, "value": value, "num_facts": len(found)})
-    if not rows:
+    runs = [
+        {"run": name, **study.run(name, "divergence")._asdict()}
+        for name in by_fact["run"].unique().sort()
+    ]
+    answered = [
+        pl.DataFrame({"run": run, "fact_id": answers.facts["fact_id"], "correct": row})
+        for run, level, size, seed in (one.values() for one in runs)
+        if (row := answers.rows.get(Cell(level, size), {}).get(seed)) is not None
+    ]
+    if not answered:
+        raise NotMeasuredError("no model that a KL was measured of was scored")
+    points = run_points(
+        by_fact.join(pl.DataFrame(runs), on="run"),
+        pl.concat(answered).filter(pl.col("correct") >= 0),
+    )
+    if not points:
         raise NotMeasuredError("no KL was measured on facts that were scored")
     schema = {
         "level": pl.Int64,
@@ -127,7 +130,7 @@ def kl_by_run(study: Study) -> pl.DataFrame:
         "value": pl.Float64,
         "num_facts": pl.Int64,
     }
-    return frame(rows, schema).sort("level", "size", "seed")
+    return pl.DataFrame([point[1:] for point in points], schema=schema, orient="row")
 
 
 def concentration(study: Study) -> pl.DataFrame:
