@@ -124,7 +124,10 @@ def plain(
         size = max(1, max_batch_tokens // room // decoding.num_samples)
         batch, waiting = waiting[:size], waiting[size:]
         inputs = tokenizer(
-            [prompts[place] for place in batch], return_tensors="pt", padding=True
+            [prompts[place] for place in batch],
+            return_tensors="pt",
+            padding=True,
+            padding_side="left",  # a text follows its prompt, whatever the tokenizer's own side
         ).to(model.device)
         with torch.inference_mode():
             output = model.generate(

@@ -22,12 +22,17 @@ from typing import Any, NamedTuple
 import numpy as np
 from _measure import Measured, measure, memory_kind
 
+SAME = 3.0  # standard errors that two hit rates of the same sampling may differ by
 JOB = Path(__file__).with_name("_probe_job.py")
 TITLES = {
     "plain": "plain `generate`",
     "shared": "`TransformersGenerator`",
     "settled": "the same, settled texts left",
 }
+
+
+class DifferentOutcomesError(SystemExit):
+    """Two engines that should draw from one distribution hit at different rates."""
 
 
 class Run(NamedTuple):
@@ -124,6 +129,25 @@ def hits(run: Run) -> Hits:
     return Hits(float(found.mean()), float(np.sqrt(variances.sum()) / len(found)))
 
 
+def errors_apart(one: Hits, other: Hits) -> float:
+    """How many standard errors of their difference two hit rates lie apart."""
+    return (one.rate - other.rate) / max(float(np.hypot(one.error, other.error)), 1e-9)
+
+
+def require_same_outcomes(runs: dict[str, list[Run]]) -> None:
+    """Refuse to compare the speed of engines that do not do the same."""
+    yardstick = hits(runs["plain"][0])
+    for engine, own in runs.items():
+        found = hits(own[0])
+        apart = errors_apart(found, yardstick)
+        if abs(apart) > SAME:
+            raise DifferentOutcomesError(
+                f"{TITLES[engine]} hits {found.rate:.4f} ± {found.error:.4f}, {TITLES['plain']} "
+                f"{yardstick.rate:.4f} ± {yardstick.error:.4f}: {abs(apart):.1f} standard errors "
+                "apart, so that the two do not draw from one distribution and no ratio is shown"
+            )
+
+
 def rate(run: Run) -> float:
     """Completions a second."""
     return float(np.size(run.told["hits"]) / run.told["seconds"])
@@ -131,6 +155,7 @@ def rate(run: Run) -> float:
 
 def summary(runs: dict[str, list[Run]], idle: int) -> dict[str, dict[str, Any]]:
     """Medians over the rounds; ratios are taken within a round."""
+    require_same_outcomes(runs)
     told = {}
     for engine, own in runs.items():
         ratios = [rate(one) / rate(other) for one, other in zip(own, runs["plain"], strict=True)]
@@ -142,8 +167,7 @@ def summary(runs: dict[str, list[Run]], idle: int) -> dict[str, dict[str, Any]]:
             "times_plain_high": max(ratios),
             "hit_rate": found.rate,
             "hit_rate_error": found.error,
-            "errors_from_plain": (found.rate - yardstick.rate)
-            / max(float(np.hypot(found.error, yardstick.error)), 1e-9),
+            "errors_from_plain": errors_apart(found, yardstick),
             "same_hits_as_shared": own[0].told["hits"] == runs["shared"][0].told["hits"],
             "share_in_forwards": statistics.median(one.told["share_in_forwards"] for one in own),
             "peak_bytes": max(one.measured.peak_bytes for one in own),

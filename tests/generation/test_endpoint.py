@@ -9,14 +9,16 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from typing import Any
 
+import httpx2
 import pytest
 
 from completions_server import HANG_UP, CompletionsServer, Fault
 from sftlens.errors import UserError
 from sftlens.generation import Completed, Decoding, EndpointGenerator
-from sftlens.generation._endpoint_api import Clock
+from sftlens.generation._endpoint_api import Clock, _own_hosts
 
 GREEDY = Decoding(max_new_tokens=5)
 SAMPLED = Decoding(num_samples=3, temperature=0.7, max_new_tokens=5, seed=3)
@@ -404,6 +406,59 @@ def test_the_key_goes_to_the_named_host_alone(
     assert other.headers == []
     shown = [str(refusal.value), caplog.text, repr(generator), json.dumps(generator.identity())]
     assert not any(KEY in text for text in [*shown, *generator.notes])
+
+
+PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY")
+
+
+@pytest.fixture
+def through_proxy(
+    serve: Callable[..., CompletionsServer], monkeypatch: pytest.MonkeyPatch
+) -> CompletionsServer:
+    """A proxy that the environment names for every host."""
+    proxy = serve()
+    for name in ("NO_PROXY", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    for name in PROXIES:
+        monkeypatch.setenv(name, proxy.url)
+        monkeypatch.setenv(name.lower(), proxy.url)
+    return proxy
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "127.0.0.2"])
+def test_no_proxy_leads_to_this_machine(
+    serve: Callable[..., CompletionsServer], through_proxy: CompletionsServer, host: str
+) -> None:
+    server = serve()
+    port = server.url.rpartition(":")[2]
+    generator = EndpointGenerator(f"http://{host}:{port}", max_retries=0, patience=0)
+    with suppress(UserError):  # not every system has 127.0.0.2
+        texts(generator, ["a"])
+    assert through_proxy.headers == []
+    assert server.headers or host == "127.0.0.2"
+
+
+def test_the_environments_proxy_leads_elsewhere(through_proxy: CompletionsServer) -> None:
+    generator = EndpointGenerator("http://models.invalid", api_key=KEY, max_retries=0)
+    assert len(texts(generator, ["a"])) == 1
+    assert {headers["Host"] for headers in through_proxy.headers} == {"models.invalid"}
+
+
+@pytest.mark.parametrize(
+    ("url", "hosts"),
+    [
+        ("http://127.0.0.1:8000/v1", ["127.0.0.1"]),
+        ("https://[::1]:8000/v1", ["[::1]"]),
+        ("http://0.0.0.0:8000/v1", ["0.0.0.0"]),
+        ("http://model.localhost/v1", ["model.localhost"]),
+        ("http://10.0.0.1/v1", []),
+        ("http://localhost.example.org/v1", []),
+    ],
+)
+def test_the_hosts_that_are_this_machine(url: str, hosts: list[str]) -> None:
+    assert _own_hosts(url) == hosts
+    for own in hosts:
+        httpx2.Client(mounts={f"all://{own}": None}).close()  # the form that httpx2 takes
 
 
 def test_another_model_half_way(serve: Callable[..., CompletionsServer]) -> None:

@@ -11,8 +11,10 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from email.utils import parsedate_to_datetime
+from ipaddress import ip_address
 from types import TracebackType
 from typing import Any, TypeVar
+from urllib.parse import urlsplit
 
 import httpx2
 
@@ -116,6 +118,7 @@ class Api:
             timeout=timeout,
             limits=httpx2.Limits(max_connections=concurrency),
             follow_redirects=False,  # the key is for the host that the user named
+            mounts={f"all://{own}": None for own in _own_hosts(url)},
         )
 
     async def __aenter__(self) -> Api:
@@ -267,6 +270,23 @@ class Api:
             )
         backoff = min(_FIRST_DELAY * 2.0 ** min(num_tries - 1, 16), _LONGEST_DELAY)
         return max(min(backoff * self._jitter.uniform(0.5, 1.0), left), failure.wait)
+
+
+def _own_hosts(url: str) -> list[str]:
+    """Return the host of an address where it is this machine, which no proxy leads to.
+
+    The environment's proxies (HTTP_PROXY) hold for other hosts, less those of NO_PROXY.
+    """
+    host = urlsplit(url).hostname or ""
+    if host == "localhost" or host.endswith(".localhost"):
+        return [host]
+    try:
+        address = ip_address(host)
+    except ValueError:
+        return []
+    if not (address.is_loopback or address.is_unspecified):
+        return []
+    return [f"[{host}]" if address.version == 6 else host]
 
 
 def _message(received: bytes) -> str:

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import threading
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
-from importlib.util import find_spec
 from typing import Generic, Literal, TypeVar, get_args
 
 import torch
 
-from sftlens.errors import UserError
+from sftlens.errors import UserError, first_line
 from sftlens.weights._kernels import Kernels, NumpyKernels
 from sftlens.weights._pair import PairTensor
+
+_logger = logging.getLogger("sftlens")
 
 KernelSet = Literal["numpy", "numba", "torch"]
 
@@ -34,8 +36,7 @@ class Engine:
     """
 
     kernels: KernelSet
-    """``numpy``; ``numba``, compiled loops, with the package of that name installed; ``torch``,
-    tensors on ``device``."""
+    """``numpy``; ``numba``, compiled loops; ``torch``, tensors on ``device``."""
     num_threads: int
     """Tensors worked on at the same time; each takes some 10 MB (``torch``: 1 GB on the device)."""
     device: str = "cpu"
@@ -46,8 +47,8 @@ class Engine:
             raise UserError(
                 f"kernels {self.kernels!r}: choose from {', '.join(get_args(KernelSet))}"
             )
-        if self.kernels == "numba" and not _has_numba():
-            raise UserError("numba is not installed; `pip install sftlens[fast]`, or use numpy")
+        if self.kernels == "numba" and (problem := _numba_problem()):
+            raise UserError(f"numba {problem}; `pip install -U numba`, or use the numpy kernels")
         if self.num_threads < 1:
             raise UserError(f"{self.num_threads} threads: at least 1 is needed")
 
@@ -116,8 +117,10 @@ def best_engine(num_parameters: int) -> Engine:
         return Engine(kernels="numpy", num_threads=num_threads)
     if torch.cuda.is_available():
         return Engine(kernels="torch", num_threads=min(2, num_threads), device="cuda")
-    kernels: KernelSet = "numba" if _has_numba() else "numpy"
-    return Engine(kernels=kernels, num_threads=num_threads)
+    if problem := _numba_problem():
+        _warn_of_slow_kernels(problem)
+        return Engine(kernels="numpy", num_threads=num_threads)
+    return Engine(kernels="numba", num_threads=num_threads)
 
 
 def num_cores() -> int:
@@ -128,5 +131,24 @@ def num_cores() -> int:
 
 
 @cache
-def _has_numba() -> bool:
-    return find_spec("numba") is not None
+def _numba_problem() -> str | None:
+    """Return why the compiled kernels cannot be used, or None where they can.
+
+    numba is a dependency, but lags behind new releases of Python and numpy: it may be missing, or
+    be there and fail to import.
+    """
+    try:
+        import numba  # noqa: F401
+    except ModuleNotFoundError:
+        return "is not installed"
+    except Exception as error:
+        return f"cannot be imported ({first_line(error)})"
+    return None
+
+
+@cache
+def _warn_of_slow_kernels(problem: str) -> None:
+    _logger.warning(
+        "numba %s: passes over weights take about ten times as long; `pip install -U numba`",
+        problem,
+    )
