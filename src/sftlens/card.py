@@ -8,7 +8,10 @@ from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
+from sftlens.yaml_files import parse_yaml
+
 _HUB_MODEL = re.compile(r"(?P<name>(?:[\w.-]+/)?[\w.-]+)@(?P<revision>[\w.-]+)", re.ASCII)
+_METADATA = re.compile(r"\s*---\r?\n(.*?)\r?\n---[ \t]*(?:\r?\n|$)", re.DOTALL)
 _HUB_DATA_SET = re.compile(r"(?!.*(?:--|\.\.))(?:\w[\w.-]*/)?\w[\w.-]*", re.ASCII)
 
 
@@ -49,6 +52,16 @@ def hub_data_set(source: str) -> str | None:
     return name if _HUB_DATA_SET.fullmatch(name) else None
 
 
+def _metadata(card: Path) -> dict[str, Any]:
+    """What stands between the two lines of ``---`` of a model card; nothing where it is unsound."""
+    try:
+        block = _METADATA.match(card.read_text(encoding="utf-8"))
+        content = parse_yaml(block[1], str(card)) if block else None
+    except (OSError, ValueError):  # a UserError is one
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
 def stated_licence(folder: Path, name: str) -> dict[str, Any]:
     """The licence that the card of a model folder states, as it stands there.
 
@@ -61,13 +74,7 @@ def stated_licence(folder: Path, name: str) -> dict[str, Any]:
         ``license`` and what explains it, ``license_name`` and ``license_link``; nothing where there
         is no card, none that can be read, or no licence in it.
     """
-    from huggingface_hub import metadata_load
-    from yaml import YAMLError
-
-    try:
-        card = metadata_load(folder / "README.md") or {}
-    except (OSError, ValueError, RecursionError, YAMLError):
-        return {}
+    card = _metadata(folder / "README.md")
     told = card.get("license")
     kinds = told if isinstance(told, list) else [told]
     if not kinds or not all(isinstance(kind, str) and kind.strip() for kind in kinds):

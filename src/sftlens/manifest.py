@@ -5,13 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 import platform
+import reprlib
 import sys
 from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from sftlens.errors import UserError
+from sftlens.errors import UserError, first_line
 from sftlens.outputs import new_file
 
 FORMAT_VERSION = 1
@@ -27,6 +28,9 @@ _PACKAGES = (
     "polars",
     "safetensors",
 )
+
+
+_PARTS = {"config": dict, "config_key": str, "result": dict, "versions": dict}
 
 
 def write_manifest(
@@ -65,16 +69,19 @@ def read_manifest(folder: Path, stage: str) -> dict[str, Any]:
         raise UserError(f"{folder}: holds no {MANIFEST}; {remedy}")
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise UserError(f"{path}: is no JSON ({error}); {remedy}") from None
+    except (OSError, ValueError, RecursionError) as error:
+        raise UserError(f"{path}: is not valid JSON ({first_line(error)}); {remedy}") from None
     if not isinstance(content, dict) or content.get("stage") != stage:
         found = content.get("stage") if isinstance(content, dict) else None
-        raise UserError(f"{path}: tells of stage {found!r}, not {stage!r}; {remedy}")
+        raise UserError(f"{path}: is of stage {reprlib.repr(found)}, not {stage!r}; {remedy}")
     if content.get("format_version") != FORMAT_VERSION:
         raise UserError(
-            f"{path}: has format {content.get('format_version')!r}, this sftlens reads "
+            f"{path}: has format {reprlib.repr(content.get('format_version'))}, this sftlens reads "
             f"{FORMAT_VERSION}; use the sftlens that wrote it"
         )
+    for part, kind in _PARTS.items():
+        if not isinstance(content.get(part), kind):
+            raise UserError(f"{path}: its {part} is missing or damaged; {remedy}")
     return content
 
 
@@ -89,10 +96,10 @@ def finished_result(
         content = read_manifest(folder, stage)
     except UserError:
         return None
-    if content.get("config_key") != content_key(config):
+    if content["config_key"] != content_key(config):
         return None
-    result = content.get("result")
-    return result if isinstance(result, dict) else None
+    result: dict[str, Any] = content["result"]
+    return result
 
 
 def content_key(config: Mapping[str, Any]) -> str:

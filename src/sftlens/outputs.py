@@ -90,7 +90,8 @@ def new_file(path: Path) -> Iterator[Path]:
     """
     if path.is_dir():
         raise UserError(f"{path}: is a folder; choose a file's name")
-    partial = _partial(path)
+    # Absolute, since polars takes a leading ~ for the home folder.
+    partial = _partial(path.absolute())
     try:
         with _full_disk_told(path):
             path.parent.mkdir(parents=True, exist_ok=True)

@@ -132,7 +132,7 @@ def test_jobs_at_a_time_are_refused(
         ("num_processes: four\n", "num_processes: 'four' is refused"),
         ("num_machines: 0\n", "num_machines: 0 is refused"),
         ("", "holds no keys"),
-        ("a: [", "is no YAML"),
+        ("a: [", "is not valid YAML"),
     ],
 )
 def test_configurations_that_are_refused(

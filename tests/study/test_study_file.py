@@ -147,7 +147,7 @@ def test_a_task_file_is_found_beside_the_study_or_in_the_working_folder(
     study.write_text(yaml.safe_dump({**GOOD, "tasks": tasks}), encoding="utf-8")
     monkeypatch.chdir(tmp_path / "here")
     assert load_study(study).tasks == (str(beside), str(here), "gsm8k", "absent.yaml")
-    with pytest.raises(UserError, match=r"absent\.yaml: cannot be read"):
+    with pytest.raises(UserError, match=r"absent\.yaml: does not exist"):
         find_tasks(load_study(study).tasks)
 
 
@@ -274,10 +274,10 @@ GOOD: dict[str, Any] = {"base": "org/model", "facts": "facts.csv"}
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        ("base: [", "is no YAML"),
+        ("base: [", "is not valid YAML"),
         ("- base", "holds no keys"),
         ("", "holds no keys"),
-        ("base: a\nbase: b\n", "line 2: base is given twice"),
+        ("base: a\nbase: b\n", "line 2: 'base' is given twice"),
         ("base: a\n", "facts: goes with base:"),
         ("facts: a\n", "give either base:"),
         ("base: a\nfacts: b\nscale: {}\n", "give either base:"),

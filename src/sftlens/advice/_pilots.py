@@ -24,8 +24,11 @@ from sftlens.study import (
     Store,
     run_jobs,
 )
+from sftlens.tables import read_table
 
 VALIDATION = "validation"
+
+_REMEDY = "remove its folder and run the same command again"
 
 
 class Sources(NamedTuple):
@@ -150,12 +153,12 @@ class Pilots:
     def scores(self, one: Candidate, seed: int) -> pl.DataFrame:
         """What a run's model answered, in the order of the validation facts."""
         job = self._plan.jobs[f"score {_run_name(one, seed)}"]
-        return pl.read_parquet(self._store.path(job) / SCORES, glob=False)
+        return read_table(self._store.path(job) / SCORES, remedy=_REMEDY)
 
     def base_scores(self) -> pl.DataFrame:
         """What the base answered."""
         path = self._store.path(self._plan.jobs[self._base]) / BASE_SCORES
-        return pl.read_parquet(path, glob=False)
+        return read_table(path, remedy=_REMEDY)
 
     def told(self, one: Candidate, seed: int) -> dict[str, Any]:
         """What the training of a run told."""

@@ -139,6 +139,7 @@ def run_advise(
     probed = None if mastery is None else read_mastery(mastery)
     if probed is not None:
         probed.require_base(identity)
+        probed.require_known(found.training, source)
         found = found.graded(probed.levels)
     if settings.pilot:
         require_enough(found, source)

@@ -16,9 +16,14 @@ class AdviseSettings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     pilot: bool = Field(False, description="train on a few candidates and measure them")
-    budget: int = Field(_BUDGET, ge=4, description="training runs that the pilot may take")
+    budget: int = Field(
+        _BUDGET, ge=4, le=10_000, description="training runs that the pilot may take"
+    )
     sizes: tuple[int, ...] = Field(
-        (60, 120, 240, 480, 960), min_length=1, description="training facts that the pilot tries"
+        (60, 120, 240, 480, 960),
+        min_length=1,
+        max_length=100,
+        description="training facts that the pilot tries",
     )
     max_loss: float = Field(
         0.01, ge=0, le=1, description="accuracy that fewer training facts may cost, a fraction"
@@ -30,8 +35,8 @@ class AdviseSettings(BaseModel):
     @field_validator("sizes")
     @classmethod
     def _growing(cls, sizes: tuple[int, ...]) -> tuple[int, ...]:
-        if any(size < 1 for size in sizes):
-            raise ValueError("a size is a number of facts from 1 on")
+        if any(not 1 <= size < 2**31 for size in sizes):
+            raise ValueError(f"a size is a number of facts from 1 to {2**31 - 1}")
         return tuple(sorted(set(sizes)))
 
     @field_validator("tune")

@@ -14,7 +14,7 @@ import typer
 from pydantic import BaseModel, ValidationError
 
 from sftlens import __version__
-from sftlens.errors import UserError
+from sftlens.errors import UserError, first_line
 
 app = typer.Typer(
     name="sftlens",
@@ -27,6 +27,7 @@ app = typer.Typer(
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
 
+_SMALLER = "take smaller numbers or fewer facts, or a machine with more of it"
 _USERS_ERRNOS = {
     errno.ENOSPC: "free some space",
     errno.EDQUOT: "free some space",
@@ -115,6 +116,8 @@ def run() -> NoReturn:
         if type(error).__name__ == "Abort":
             sys.stderr.write("interrupted; the same command goes on from what was finished\n")
             sys.exit(130)
+        if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+            _refuse(f"does not fit into memory ({first_line(error)}); {_SMALLER}")
         usage = getattr(error, "format_message", None)
         if usage is None:
             raise

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Annotated
 
@@ -9,6 +10,7 @@ import typer
 
 from sftlens.cli._app import Json, app, checked, default, emit, setting
 from sftlens.cli._tables import percent, print_line, print_table
+from sftlens.errors import UserError
 from sftlens.facts import Matching
 from sftlens.mastery import ProbeResult, ProbeSettings, Prompting, Serving, run_probe
 
@@ -48,10 +50,11 @@ def probe(
         str | None, typer.Option(help="What the server calls the model; needed if it has several.")
     ] = None,
     concurrency: Annotated[
-        int, typer.Option(min=1, help="Requests that the server gets at the same time.")
+        int, typer.Option(min=1, max=1_024, help="Requests that the server gets at the same time.")
     ] = 16,
     patience: Annotated[
-        float, typer.Option(min=0, help="Seconds to wait for a server that is gone or busy.")
+        float,
+        typer.Option(min=0, max=1e6, help="Seconds to wait for a server that is gone or busy."),
     ] = 600.0,
     as_json: Json = False,
 ) -> None:
@@ -68,6 +71,8 @@ def probe(
         categories=categories,
         seed=seed,
     )
+    if not math.isfinite(patience):
+        raise UserError(f"--patience {patience}: is no number of seconds; give one, such as 600")
     serving = None if endpoint is None else Serving(endpoint, endpoint_model, concurrency, patience)
     result = run_probe(
         base,

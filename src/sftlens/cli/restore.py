@@ -38,7 +38,7 @@ def restore(
     order: Annotated[str, typer.Option(help="top or bottom of the ranking.")] = "top",
     region: RegionOption = "blocks",
     layers: LayersOption = None,
-    seed: Annotated[int, typer.Option(min=0, help="Of the random choice.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Of the random choice.")] = 0,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Select and report, and write nothing.")
     ] = False,

@@ -59,6 +59,7 @@ def run(
         int | None,
         typer.Option(
             min=1,
+            max=1_024,
             help="Jobs at a time; by default as many as memory and cores have room for. The "
             "results do not depend on it.",
         ),

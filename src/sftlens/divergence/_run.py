@@ -78,6 +78,7 @@ def run_divergence(
     base_folder, tuned_folder = resolve_model(base), resolve_model(tuned, adapter=True)
     base_identity = model_identity(base_folder)
     probed.require_base(base_identity)
+    probed.require_known(facts, source)
     config = {
         "base": base_identity,
         "tuned": _tuned_identity(base_folder, tuned_folder),

@@ -5,15 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from functools import lru_cache
-from importlib import resources
 from pathlib import Path
-
-import yaml
 
 from sftlens.errors import UserError
 from sftlens.facts._fact import Fact
 from sftlens.facts._matching import fold
-from sftlens.facts._yaml import read_yaml
+from sftlens.yaml_files import read_yaml
 
 AliasGroups = Sequence[Sequence[str]]
 """Groups of names; the names of a group all mean the same object."""
@@ -38,8 +35,8 @@ def load_aliases(path: Path) -> list[list[str]]:
 @lru_cache(maxsize=1)
 def paper_aliases() -> AliasGroups:
     """Groups of names for 29 frequent objects of EntityQuestions, after the paper (section 1)."""
-    text = resources.files("sftlens.facts").joinpath("aliases.yaml").read_text(encoding="utf-8")
-    return tuple(map(tuple, yaml.safe_load(text)))
+    groups = read_yaml(Path(__file__).with_name("aliases.yaml"), "alias groups")
+    return tuple(map(tuple, groups))
 
 
 def with_aliases(facts: Iterable[Fact], groups: AliasGroups) -> list[Fact]:

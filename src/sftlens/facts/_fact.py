@@ -6,9 +6,12 @@ import hashlib
 import json
 from collections.abc import Iterable
 from dataclasses import astuple, dataclass
+from pathlib import Path
 from typing import Literal
 
 import polars as pl
+
+from sftlens.tables import columns_of, read_table
 
 Split = Literal["train", "validation", "test"]
 Domain = Literal["in", "out"]
@@ -27,6 +30,7 @@ FACTS_SCHEMA = pl.Schema(
         "domain": pl.String(),
     }
 )
+_COLUMNS = columns_of(FACTS_SCHEMA, among={"split": SPLITS, "domain": DOMAINS})
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +75,20 @@ def facts_from_table(table: pl.DataFrame) -> list[Fact]:
             FACTS_SCHEMA.names()
         ).iter_rows()
     ]
+
+
+def facts_from_file(path: Path, *, remedy: str) -> list[Fact]:
+    """The facts of a Parquet file that a command wrote.
+
+    Args:
+        path: the file.
+        remedy: what to do when it cannot be read.
+
+    Raises:
+        UserError: when it cannot be read or holds something else.
+    """
+    table = read_table(path, remedy=remedy, columns=_COLUMNS, key=["fact_id"])
+    return facts_from_table(table)
 
 
 def facts_hash(facts: Iterable[Fact]) -> str:

@@ -7,17 +7,14 @@ import reprlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from importlib import resources
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-import yaml
-
 from sftlens.errors import UserError
 from sftlens.facts._fact import DOMAINS, Domain
 from sftlens.facts._matching import fold
-from sftlens.facts._yaml import read_yaml
+from sftlens.yaml_files import read_yaml
 
 _SUBJECT = "{subject}"
 _OBJECT = "{object}"
@@ -98,8 +95,7 @@ def topics_with(path: Path | None = None) -> Mapping[str, Topic]:
 
 
 def _packaged(name: str) -> dict[str, Topic]:
-    text = resources.files("sftlens.facts").joinpath(name).read_text(encoding="utf-8")
-    return _parse(yaml.safe_load(text), name)
+    return _parse(read_yaml(Path(__file__).with_name(name), "topics"), name)
 
 
 def load_topics(path: Path) -> dict[str, Topic]:

@@ -13,9 +13,9 @@ class Decoding(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    num_samples: int = Field(1, ge=1, description="completions of each prompt")
+    num_samples: int = Field(1, ge=1, le=10_000, description="completions of each prompt")
     temperature: float = Field(0.0, ge=0, description="of the sampling; 0 is greedy")
-    max_new_tokens: int = Field(16, ge=1, description="tokens a completion has at most")
+    max_new_tokens: int = Field(16, ge=1, le=65_536, description="tokens a completion has at most")
     seed: int = Field(0, ge=0, lt=2**32, description="of the sampling")
 
 

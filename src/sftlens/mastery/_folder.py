@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import math
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import polars as pl
 
 from sftlens.errors import UserError
+from sftlens.facts import Fact, facts_from_file, fold
 from sftlens.manifest import read_manifest
-from sftlens.mastery._grade import MASTERY_SCHEMA, TEMPLATES_SCHEMA
-from sftlens.tables import read_table
+from sftlens.mastery._grade import COMPLETIONS_SCHEMA, MASTERY_SCHEMA, TEMPLATES_SCHEMA
+from sftlens.mastery._levels import NUM_LEVELS
+from sftlens.tables import columns_of, read_table
 
 COMPLETIONS = "completions.parquet"
 MASTERY = "mastery.parquet"
@@ -21,7 +24,28 @@ TEMPLATES = "templates.parquet"
 GREEDY = "greedy.parquet"
 LEDGER = "ledger"
 
-_NEEDED = MASTERY_SCHEMA.names()[:7]
+_ADDED = MASTERY_SCHEMA.names()[7:]  # which tables of older versions lack
+
+_MASTERY = columns_of(
+    MASTERY_SCHEMA,
+    nullable=_ADDED,
+    optional=_ADDED,
+    between={
+        "num_completions": (1, math.inf),
+        "num_hits": (0, math.inf),
+        "mastery": (0, 1),
+        "level": (0, NUM_LEVELS - 1),
+        "best_template": (0, math.inf),
+        "low": (0, 1),
+        "high": (0, 1),
+    },
+)
+_TEMPLATES = columns_of(
+    TEMPLATES_SCHEMA,
+    nullable=["text"],
+    between={"template": (0, math.inf), "mastery": (0, 1)},
+)
+_COMPLETIONS = columns_of(COMPLETIONS_SCHEMA)
 
 
 class Mastery(NamedTuple):
@@ -50,7 +74,7 @@ class Mastery(NamedTuple):
         Raises:
             UserError: when the folder lost its table.
         """
-        return read_table(self.folder / COMPLETIONS, remedy="probe again")
+        return read_table(self.folder / COMPLETIONS, remedy="probe again", columns=_COMPLETIONS)
 
     def templates(self) -> pl.DataFrame:
         """What each template gave.
@@ -58,9 +82,7 @@ class Mastery(NamedTuple):
         Raises:
             UserError: when the folder lacks its table.
         """
-        return read_table(
-            self.folder / TEMPLATES, remedy="probe again", columns=TEMPLATES_SCHEMA.names()
-        )
+        return read_table(self.folder / TEMPLATES, remedy="probe again", columns=_TEMPLATES)
 
     def require_base(self, identity: Mapping[str, str]) -> None:
         """Refuse a base model other than the one that was probed.
@@ -80,6 +102,45 @@ class Mastery(NamedTuple):
                 "probe this base model first"
             )
 
+    def require_known(self, facts: Sequence[Fact], source: str) -> None:
+        """Refuse facts that were not probed; those that lack a level are counted on stderr.
+
+        Args:
+            facts: the facts whose levels are needed.
+            source: what they were read from, for the message.
+
+        Raises:
+            UserError: when none of them has a level, or one has the id of another fact.
+        """
+        levels = self.levels
+        known = [fact for fact in facts if fact.fact_id in levels]
+        if facts and not known:
+            raise UserError(
+                f"{self.folder}: knows none of the {len(facts):,} facts of {source}; probe them "
+                "first, or give the folder that they were probed into"
+            )
+        self._require_same(known, source)
+        if len(known) < len(facts):
+            sys.stderr.write(
+                f"{self.folder}: knows {len(known):,} of the {len(facts):,} facts of {source}; the "
+                "others have no level\n"
+            )
+
+    def _require_same(self, facts: Sequence[Fact], source: str) -> None:
+        """Refuse ids that are used for other facts, as where rows are numbered in two files."""
+        if not (self.folder / FACTS).is_file():
+            return
+        probed = facts_from_file(self.folder / FACTS, remedy="probe again")
+        questions = {fact.fact_id: (fact.topic, fold(fact.question)) for fact in probed}
+        for fact in facts:
+            found = questions.get(fact.fact_id, (fact.topic, fold(fact.question)))
+            if found != (fact.topic, fold(fact.question)):
+                raise UserError(
+                    f"{self.folder}: fact_id {fact.fact_id!r} is another fact there than in "
+                    f"{source}; probe these facts first, or give the folder that they were probed "
+                    "into"
+                )
+
 
 def read_mastery(folder: Path) -> Mastery:
     """Read a folder that ``sftlens probe`` wrote.
@@ -88,8 +149,8 @@ def read_mastery(folder: Path) -> Mastery:
         UserError: when it is none, or its table is damaged.
     """
     content = read_manifest(folder, "probe")
-    table = read_table(folder / MASTERY, remedy="probe again", columns=_NEEDED)
-    base = content["config"].get("base") if isinstance(content.get("config"), dict) else None
+    table = read_table(folder / MASTERY, remedy="probe again", columns=_MASTERY, key=["fact_id"])
+    base = content["config"].get("base")
     if not isinstance(base, dict):
         raise UserError(f"{folder}: its manifest does not name the base model; probe again")
-    return Mastery(folder, table, base, str(content.get("config_key")))
+    return Mastery(folder, table, base, str(content["config_key"]))

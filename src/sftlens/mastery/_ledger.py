@@ -23,7 +23,7 @@ import polars as pl
 from sftlens.errors import UserError, first_line
 from sftlens.manifest import content_key
 from sftlens.outputs import new_file
-from sftlens.tables import read_table
+from sftlens.tables import columns_of, read_table
 
 LEDGER_SCHEMA = pl.Schema(
     {"prompt": pl.String(), "sample": pl.Int32(), "text": pl.String(), "cut": pl.Boolean()}
@@ -146,7 +146,7 @@ def _read(path: Path) -> pl.DataFrame:
             return _read_lines(path)
         except FileNotFoundError:
             path = path.with_suffix(".parquet")  # its process has just packed it
-    table = read_table(path, remedy="remove it", columns=LEDGER_SCHEMA.names())
+    table = read_table(path, remedy="remove it", columns=columns_of(LEDGER_SCHEMA))
     return table.select(LEDGER_SCHEMA.names())
 
 
@@ -158,5 +158,5 @@ def _read_lines(path: Path) -> pl.DataFrame:
                 if line.endswith(b"\n"):  # else its process was killed while it wrote
                     entries += json.loads(line)
         return pl.DataFrame(entries, schema=LEDGER_SCHEMA, orient="row")
-    except (ValueError, TypeError, pl.exceptions.PolarsError) as error:
+    except (ValueError, TypeError, RecursionError, pl.exceptions.PolarsError) as error:
         raise UserError(f"{path}: is damaged ({first_line(error)}); remove it") from None

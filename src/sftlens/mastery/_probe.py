@@ -21,9 +21,11 @@ from sftlens.mastery._grade import (
 )
 from sftlens.mastery._judge import is_hit
 from sftlens.mastery._prompts import Asked, Prompter, Prompting, make_prompter
+from sftlens.memory import require_memory
 from sftlens.progress import Advance, silent
 
 GROUP = 4096
+_BYTES = 200  # of a completion while it is judged, at least
 """Facts whose prompts are in memory at once."""
 
 
@@ -32,16 +34,20 @@ class ProbeSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    num_templates: int = Field(21, ge=1, description="mapping templates of each fact, N_map")
-    num_samples: int = Field(10, ge=1, description="completions of each template, N_sample")
+    num_templates: int = Field(
+        21, ge=1, le=10_000, description="mapping templates of each fact, N_map"
+    )
+    num_samples: int = Field(
+        10, ge=1, le=10_000, description="completions of each template, N_sample"
+    )
     temperature: float = Field(0.7, ge=0, description="of the sampling; 0 is greedy")
-    max_new_tokens: int = Field(32, ge=1, description="tokens a completion has at most")
+    max_new_tokens: int = Field(32, ge=1, le=65_536, description="tokens a completion has at most")
     matching: Matching = Field("contains", description="when a completion counts as a hit")
     seed: int = Field(0, ge=0, lt=2**32, description="of the sampling")
     prompting: Prompting = Field(
         "auto", description="ask by mapping templates, or by questions after solved ones"
     )
-    num_shots: int = Field(4, ge=0, description="solved questions before a question")
+    num_shots: int = Field(4, ge=0, le=1_000, description="solved questions before a question")
     categories: bool = Field(
         False, description="a greedy completion of each template too, for the categories of SliCK"
     )
@@ -185,6 +191,20 @@ def graded(
 def num_completions(num_facts: int, settings: ProbeSettings) -> int:
     """How many completions a probe makes, greedy ones included."""
     return num_facts * settings.num_templates * (settings.num_samples + settings.categories)
+
+
+def require_room(num_facts: int, settings: ProbeSettings) -> None:
+    """Refuse a probe whose completions do not fit into memory, a group of facts at a time.
+
+    Raises:
+        UserError: when they do not.
+    """
+    number = num_completions(min(num_facts, GROUP), settings)
+    require_memory(
+        _BYTES * number,
+        f"grading {settings.num_templates:,} templates with {settings.num_samples:,} samples each",
+        "lower num_templates or num_samples",
+    )
 
 
 def _asked(facts: Sequence[Fact], prompter: Prompter) -> list[Asked]:

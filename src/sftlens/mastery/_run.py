@@ -26,11 +26,13 @@ from sftlens.mastery._probe import (
     make_completions,
     num_completions,
     prompter_of,
+    require_room,
 )
 from sftlens.mastery._prompts import Prompter
 from sftlens.mastery._summary import summary
 from sftlens.outputs import new_folder, require_free, work_folder
 from sftlens.progress import progress, silent
+from sftlens.tables import scan_tables
 from sftlens.team import Team
 
 _PARTS = "parts"  # judged completions, group by group
@@ -125,6 +127,7 @@ def run_probe(
     team = Team.of_environment()
     topics = topics_with(topics_file)
     facts = read_facts(source, topics=topics).facts
+    require_room(len(facts), settings)
     prompter = prompter_of(facts, settings, topics)
     model = _Model.found(base, serving)
     config = {
@@ -163,7 +166,7 @@ def run_probe(
             num_completions=total,
             levels=level_sizes(mastery),
             out=str(out),
-            **summary(facts, mastery, pl.scan_parquet(work / COMPLETIONS))._asdict(),
+            **summary(facts, mastery, scan_tables([work / COMPLETIONS]))._asdict(),
             notes=list(getattr(generator, "notes", [])),
         )
         write_manifest(work, stage="probe", config=config, result=result.as_json())
@@ -241,7 +244,7 @@ def _write_tables(
         mastery.append(group.mastery)
         templates.append(group.templates)
     for name in sorted(path.name for path in parts.iterdir()):
-        pl.scan_parquet(parts / name / "*.parquet").sink_parquet(folder / name)
+        scan_tables(sorted((parts / name).iterdir())).sink_parquet(folder / name)
     shutil.rmtree(parts)
     facts_table(facts).write_parquet(folder / FACTS)
     whole = pl.concat(mastery)

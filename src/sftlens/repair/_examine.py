@@ -19,6 +19,7 @@ from sftlens.repair._parts import Part, Parts
 from sftlens.repair._settings import RepairSettings
 from sftlens.repair._task import Task
 from sftlens.scoring import ScoreSettings, score
+from sftlens.tables import read_table
 from sftlens.weights import CheckpointPair, Restoration, Sweep
 
 EVALUATIONS_SCHEMA = pl.Schema(
@@ -175,7 +176,7 @@ class Examiner:
         label = f"{candidate}\n{part} {start} {end}"
         path = self._ledger / f"{hashlib.sha256(label.encode()).hexdigest()[:24]}.parquet"
         if path.is_file():
-            return pl.read_parquet(path, glob=False)
+            return read_table(path, remedy="remove it")
         table = self._ask(candidate, part, start, end)
         with new_file(path) as partial:
             table.write_parquet(partial)

@@ -10,9 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup
-
+from sftlens.pages import inline, page_environment, script_json
 from sftlens.repair._card import interval
 from sftlens.repair._explain import percent, points_interval
 from sftlens.repair._tables import estimate
@@ -40,9 +38,6 @@ def page(front: Sequence[Mapping[str, Any]], content: Mapping[str, Any]) -> str:
     """
     from plotly.offline import get_plotlyjs
 
-    environment = Environment(
-        loader=FileSystemLoader(_HERE), autoescape=True, undefined=StrictUndefined
-    )
     rows = [
         {
             "role": _MARKS[row["role"]][2],
@@ -58,12 +53,17 @@ def page(front: Sequence[Mapping[str, Any]], content: Mapping[str, Any]) -> str:
         for row in front
     ]
     code = base64.b64encode(gzip.compress(get_plotlyjs().encode(), 9, mtime=0)).decode()
-    text: str = environment.get_template("page.html.j2").render(
-        rows=rows,
-        num_facts=front[0]["num_facts"],
-        figure=_script_json({"figure": _figure(front), "dark": PALETTE}),
-        plotly=code,
-        **content,
+    text: str = (
+        page_environment(_HERE)
+        .get_template("page.html.j2")
+        .render(
+            style=inline(_HERE / "page.css"),
+            rows=rows,
+            num_facts=front[0]["num_facts"],
+            figure=script_json({"figure": _figure(front), "dark": PALETTE}),
+            plotly=code,
+            **content,
+        )
     )
     return text
 
@@ -127,11 +127,3 @@ def _bars(rows: Sequence[Mapping[str, Any]], name: str, colour: str) -> dict[str
         "thickness": 1,
         "width": 0,
     }
-
-
-def _script_json(value: Any) -> Markup:
-    """JSON that cannot end or alter the script element it stands in."""
-    text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-    for char in "<>&\u2028\u2029":
-        text = text.replace(char, f"\\u{ord(char):04x}")
-    return Markup(text)

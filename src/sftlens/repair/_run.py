@@ -131,6 +131,8 @@ def run_repair(
     facts = read_facts(source).facts
     probed = None if mastery is None else read_mastery(mastery)
     levels = None if probed is None else probed.levels
+    if probed is not None:
+        probed.require_known([fact for fact in facts if fact.split != "train"], source)
     divided = divide_facts(facts, levels, seed=settings.seed, source=source)
     pair = open_pair(resolve_model(base), resolve_model(tuned, adapter=True))
     identities = pair.base_identity(), pair.tuned_identity()

@@ -24,7 +24,10 @@ class RepairSettings(BaseModel):
         "; by default in-domain answers that are the answer and nothing else",
     )
     budget: int = Field(
-        40, ge=3, description="evaluations on all validation questions that the search may take"
+        40,
+        ge=3,
+        le=100_000,
+        description="evaluations on all validation questions that the search may take",
     )
     methods: tuple[str, ...] = Field(METHODS, min_length=1, description="methods that are searched")
     shares: tuple[float, ...] = Field(
@@ -33,6 +36,8 @@ class RepairSettings(BaseModel):
     max_task_loss: float = Field(
         0.01, ge=0, le=1, description="how much of the task's accuracy may go, a fraction"
     )
-    max_new_tokens: int = Field(16, ge=1, description="tokens of an answer at most, greedy")
+    max_new_tokens: int = Field(
+        16, ge=1, le=65_536, description="tokens of an answer at most, greedy"
+    )
     matching: Matching = Field("contains", description="when an answer is correct")
     seed: int = Field(0, ge=0, lt=2**32, description="of the halves, random methods and resamples")

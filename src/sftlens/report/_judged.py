@@ -19,9 +19,16 @@ from sftlens.report._wording import (
 )
 from sftlens.report.inference import CLAIMS_SCHEMA, paper_claims, read_study
 from sftlens.scoring import Estimate
-from sftlens.tables import read_table
+from sftlens.tables import Column, columns_of, read_table
 
 _REMEDY = "run the study again"
+_ALWAYS = ("claim", "source", "sentence", "paper", "unit", "claimed", "threshold", "decision")
+_CLAIMS = columns_of(
+    CLAIMS_SCHEMA, nullable=[name for name in CLAIMS_SCHEMA if name not in _ALWAYS]
+)
+_FAILURES = {
+    name: Column(pl.String(), nullable=name == "run") for name in ("job", "kind", "run", "reason")
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,7 +71,7 @@ def claims_table(run: Path) -> pl.DataFrame:
     """
     path = run / "claims.parquet"
     if path.is_file():
-        return read_table(path, remedy=_REMEDY, columns=CLAIMS_SCHEMA)
+        return read_table(path, remedy=_REMEDY, columns=_CLAIMS, key=["claim"])
     return paper_claims(read_study(run))
 
 
@@ -77,10 +84,8 @@ def failed_jobs(run: Path) -> list[Failure]:
     path = run / "failures.parquet"
     if not path.is_file():
         return []
-    columns = ("job", "kind", "run", "reason")
-    table = read_table(path, remedy=_REMEDY, columns=columns)
-    rows = table.select(pl.col(columns).cast(pl.String)).iter_rows(named=True)
-    return [Failure(**row) for row in rows]
+    table = read_table(path, remedy=_REMEDY, columns=_FAILURES)
+    return [Failure(**row) for row in table.select(*_FAILURES).iter_rows(named=True)]
 
 
 def worded(row: dict[str, Any]) -> JudgedClaim:

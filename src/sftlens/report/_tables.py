@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,14 +11,15 @@ from typing import Any
 import polars as pl
 
 from sftlens.errors import UserError
+from sftlens.facts import DOMAINS, SPLITS
 from sftlens.manifest import read_manifest
 from sftlens.scoring import NUM_LEVELS
-from sftlens.tables import read_table
+from sftlens.tables import Kind, columns_of, read_table
 
 STAGE = "study"
 
 # A column whose name ends with "?" may hold nulls: "not measured", never zero.
-_SCHEMAS: Mapping[str, Mapping[str, Any]] = {
+_SCHEMAS: Mapping[str, Mapping[str, Kind]] = {
     "facts": {
         "fact_id": pl.String,
         "topic": pl.String,
@@ -39,7 +41,7 @@ _SCHEMAS: Mapping[str, Mapping[str, Any]] = {
         "num_hits": pl.Int64,
         "mastery": pl.Float64,
         "level": pl.Int64,
-        "best_template?": pl.String,
+        "best_template?": pl.Int64,
     },
     "runs": {
         "run": pl.String,
@@ -61,7 +63,7 @@ _SCHEMAS: Mapping[str, Mapping[str, Any]] = {
         "run": pl.String,
         "fact_id": pl.String,
         "topic": pl.String,
-        "template?": pl.String,
+        "template?": pl.Int64,
         "kl?": pl.Float64,
         "kl_full?": pl.Float64,
     },
@@ -94,6 +96,13 @@ _SCHEMAS: Mapping[str, Mapping[str, Any]] = {
     },
     "noise": {"run": pl.String, "fact_id": pl.String, "correct?": pl.Boolean, "again?": pl.Boolean},
 }
+_RANGES = {
+    "level": (0, NUM_LEVELS - 1),
+    "mastery": (0, 1),
+    "num_facts": (0, math.inf),
+    "share": (0, 100),
+}
+_AMONG: Mapping[str, tuple[str, ...]] = {"domain": DOMAINS, "split": SPLITS}
 _OPTIONAL = ("exposures", "base_scores", "tensors", "noise")
 _MODEL_KEYS = ("model", "base", "base_model", "model_name")
 
@@ -159,26 +168,11 @@ def _read(run: Path, name: str) -> pl.DataFrame | None:
         if name in _OPTIONAL:
             return None
         raise UserError(f"{run}: holds no table {path.name}; run the study to its end first")
-    types = {column.removesuffix("?"): kind for column, kind in _SCHEMAS[name].items()}
-    frame = read_table(path, remedy="run the study again", only=types)
-    if missing := [column for column in types if column not in frame.columns]:
-        raise UserError(
-            f"{path}: lacks column {missing[0]!r}; give a run folder of this version of sftlens"
-        )
-    columns = []
-    for column, kind in types.items():
-        try:
-            columns.append(frame[column].cast(kind))
-        except pl.exceptions.PolarsError:
-            raise UserError(
-                f"{path}: column {column!r} holds {frame[column].dtype}, not {kind}; "
-                "give a run folder of this version of sftlens"
-            ) from None
-        if kind == pl.Float64:
-            columns[-1] = columns[-1].fill_nan(None)
-        if columns[-1].null_count() and f"{column}?" not in _SCHEMAS[name]:
-            raise UserError(f"{path}: column {column!r} holds nulls; each row needs a value")
-    return pl.DataFrame(columns)
+    schema = {column.removesuffix("?"): kind for column, kind in _SCHEMAS[name].items()}
+    nullable = [column[:-1] for column in _SCHEMAS[name] if column.endswith("?")]
+    columns = columns_of(schema, nullable=nullable, between=_RANGES, among=_AMONG)
+    remedy = "give a run folder of this version of sftlens"
+    return read_table(path, remedy=remedy, columns=columns, only=columns).select(*columns)
 
 
 def _check_links(run: Path, frames: Mapping[str, pl.DataFrame | None]) -> None:
@@ -213,18 +207,6 @@ def _check_links(run: Path, frames: Mapping[str, pl.DataFrame | None]) -> None:
                 f"{run / name}.parquet: {column} {strangers[0]!r} is not in {other}.parquet; "
                 "the tables must come from one study"
             )
-    for name in ("mastery", "runs"):
-        wrong = tables[name].filter(~pl.col("level").is_between(0, NUM_LEVELS - 1))
-        if len(wrong):
-            raise UserError(
-                f"{run / name}.parquet: level {wrong['level'][0]} is not one of 0 to "
-                f"{NUM_LEVELS - 1}"
-            )
-    strange = tables["facts"].filter(~pl.col("domain").is_in(["in", "out"]))
-    if len(strange):
-        raise UserError(
-            f"{run}/facts.parquet: domain {strange['domain'][0]!r} is neither 'in' nor 'out'"
-        )
     tests = tables["facts"].filter(pl.col("split") == "test").select("fact_id")
     tuned = tables["scores"].filter(pl.col("method") == "tuned")
     if tuned.join(tests, on="fact_id", how="semi").is_empty():

@@ -89,8 +89,7 @@ def run_score(
     probed = read_mastery(mastery)
     levels = probed.levels
     unknown = sum(fact.fact_id not in levels for fact in facts)
-    if unknown == len(facts):
-        raise UserError(f"{mastery}: knows none of the facts of {source}; probe them first")
+    probed.require_known(facts, source)
     folder = resolve_model(model)
     config = {
         "model": model_identity(folder),

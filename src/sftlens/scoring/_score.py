@@ -31,7 +31,9 @@ class ScoreSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    max_new_tokens: int = Field(16, ge=1, description="tokens of an answer at most, greedy")
+    max_new_tokens: int = Field(
+        16, ge=1, le=65_536, description="tokens of an answer at most, greedy"
+    )
     matching: Matching = Field("contains", description="when an answer is correct")
 
 

@@ -10,12 +10,17 @@ import polars as pl
 
 from sftlens.errors import UserError
 from sftlens.manifest import read_manifest
+from sftlens.mastery import NUM_LEVELS
 from sftlens.outputs import new_file
 from sftlens.scoring._run import SCORES
 from sftlens.scoring._score import SCORES_SCHEMA
-from sftlens.tables import read_table
+from sftlens.tables import columns_of, read_table
 
 TRANSITIONS = "transitions.parquet"
+
+_SCORES = columns_of(
+    SCORES_SCHEMA, nullable=["level", "answer"], between={"level": (0, NUM_LEVELS - 1)}
+)
 
 
 def transitions(reference: pl.DataFrame, scores: pl.DataFrame) -> pl.DataFrame:
@@ -78,9 +83,8 @@ def run_transitions(reference: Path, folder: Path) -> dict[str, int]:
     """
     require_alike(reference, read_manifest(folder, "score")["config"])
     table = transitions(_read_scores(reference), _read_scores(folder))
-    written = folder / TRANSITIONS
-    if not written.is_file() or not pl.read_parquet(written, glob=False).equals(table):
-        with new_file(written) as path:
+    if not _is_written(folder / TRANSITIONS, table):
+        with new_file(folder / TRANSITIONS) as path:
             table.write_parquet(path)
     found = dict(table.group_by("transition").len().iter_rows())
     return {name: found.get(name, 0) for name in ("lost", "gained", "kept", "missed")}
@@ -92,8 +96,7 @@ def require_alike(reference: Path, config: Mapping[str, Any]) -> None:
     Raises:
         UserError: when facts, levels, split, decoding or matching differ; they are named.
     """
-    other = read_manifest(reference, "score").get("config")
-    other = other if isinstance(other, dict) else {}
+    other = read_manifest(reference, "score")["config"]
     differing = [
         part
         for part in ("facts", "mastery", "split", "settings")
@@ -105,5 +108,12 @@ def require_alike(reference: Path, config: Mapping[str, Any]) -> None:
         )
 
 
+def _is_written(path: Path, table: pl.DataFrame) -> bool:
+    try:
+        return read_table(path, remedy="score again").equals(table)
+    except UserError:  # absent or damaged
+        return False
+
+
 def _read_scores(folder: Path) -> pl.DataFrame:
-    return read_table(folder / SCORES, remedy="score again", columns=SCORES_SCHEMA.names())
+    return read_table(folder / SCORES, remedy="score again", columns=_SCORES, key=["fact_id"])

@@ -26,6 +26,7 @@ from sftlens.study._restoring import (
 from sftlens.study._store import Store
 from sftlens.study._tasks import FACTS, MASTERY, SCORES
 from sftlens.study._work import CONCENTRATION, CONCENTRATION_SCHEMA, DIVERGENCE, TENSORS
+from sftlens.tables import scan_tables
 from sftlens.world import EXPOSURES
 
 RUNS_SCHEMA = {
@@ -200,7 +201,7 @@ def _gather(
     schema: Mapping[str, object] | None = None,
 ) -> None:
     """Put tables one below the other; without any, an empty one of this schema, or none."""
-    scans = [pl.scan_parquet(path, glob=False) for path in files]
+    scans = [scan_tables([path]) for path in files]
     if not scans:
         if schema is not None:
             _write(folder, name, pl.DataFrame(schema=dict(schema)))  # type: ignore[arg-type]

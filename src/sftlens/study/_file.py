@@ -17,11 +17,11 @@ from pydantic import (
 from sftlens.errors import UserError
 from sftlens.mastery import NUM_LEVELS, ProbeSettings
 from sftlens.scoring import HarnessSettings, ScoreSettings
+from sftlens.study._checked import checked_settings, read_keys
 from sftlens.study._harness_tasks import is_task_file
 from sftlens.study._launch import read_launch
 from sftlens.study._methods import named_method
 from sftlens.study._rates import Device, Rates
-from sftlens.study._yaml import checked_settings, read_keys
 from sftlens.tuning import LoraSettings, TuneSettings
 from sftlens.weights import PAPER_SHARES, Request
 from sftlens.world import PretrainSettings, WorldSettings
@@ -31,9 +31,9 @@ Strategy = Literal["by-level", "mixed", "lora"]
 
 
 def _size(value: object) -> object:
-    if value == ALL or (type(value) is int and value >= 1):
+    if value == ALL or (type(value) is int and 1 <= value < 2**31):
         return value
-    raise ValueError("write a number of facts from 1 on, or all")
+    raise ValueError(f"write a number of facts from 1 to {2**31 - 1}, or all")
 
 
 Size = Annotated[int | Literal["all"], PlainValidator(_size)]
@@ -43,7 +43,7 @@ Level = Annotated[int, Field(ge=0, lt=NUM_LEVELS)]
 class ScaleSettings(BaseModel):
     """A base model that is made for the study: a scale model, pre-trained on an invented world."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     world: WorldSettings = WorldSettings()
     pretrain: PretrainSettings = PretrainSettings()
@@ -52,10 +52,12 @@ class ScaleSettings(BaseModel):
 class EstimateSettings(BaseModel):
     """What `sftlens study plan` goes by where it cannot measure; no result depends on it."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    num_parameters: int | None = Field(None, ge=1, description="of a base that is not here yet")
-    level_sizes: tuple[int, ...] | None = Field(
+    num_parameters: int | None = Field(
+        None, ge=1, le=10**15, description="of a base that is not here yet"
+    )
+    level_sizes: tuple[Annotated[int, Field(ge=0, lt=2**31)], ...] | None = Field(
         None,
         min_length=NUM_LEVELS,
         max_length=NUM_LEVELS,
@@ -72,7 +74,7 @@ class StudyFile(BaseModel):
     model with the facts of its world (``scale``).
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     base: str | None = Field(None, min_length=1, description="base model: folder or hub id")
     scale: ScaleSettings | None = Field(None, description="a base model made for the study")
@@ -97,10 +99,12 @@ class StudyFile(BaseModel):
         "with the prompt of the others",
     )
     levels: tuple[Level, ...] = Field((0, 1, 2, 3, 4), description="mastery levels trained on")
-    sizes: tuple[Size, ...] = Field((60, 240, 1920), min_length=1, description="training facts")
-    seeds: int = Field(5, ge=1, description="training sets of each level and size")
+    sizes: tuple[Size, ...] = Field(
+        (60, 240, 1920), min_length=1, max_length=100, description="training facts"
+    )
+    seeds: int = Field(5, ge=1, le=1_000, description="training sets of each level and size")
     shares: tuple[float, ...] = Field(
-        PAPER_SHARES, description="percent of the parameters that is restored"
+        PAPER_SHARES, max_length=1_000, description="percent of the parameters that is restored"
     )
     methods: tuple[str, ...] = Field(
         ("relative", "relative-bottom", "absolute", "random", "small-base", "interpolation"),
@@ -111,6 +115,7 @@ class StudyFile(BaseModel):
     layer_groups: int = Field(
         8,
         ge=0,
+        le=10_000,
         description="groups of consecutive layers that are given back whole, one at a time; at "
         "most one for each layer, and 0 leaves it out",
     )
@@ -123,6 +128,7 @@ class StudyFile(BaseModel):
     threads: int = Field(
         1,
         ge=1,
+        le=1_024,
         description="CPU threads of each job, however many jobs run at a time; the last bits of "
         "sums depend on it. Pre-training and the probe, which all others wait for, take all cores",
     )

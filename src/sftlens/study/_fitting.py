@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from sftlens.checkpoints import open_checkpoint
+from sftlens.memory import available_bytes
 from sftlens.study._file import StudyFile
 from sftlens.study._launch import Launch, read_launch
 from sftlens.study._rates import DEVICES, TRAINING_BYTES
@@ -180,7 +181,7 @@ def this_machine() -> Machine:
     devices = range(torch.cuda.device_count())
     return Machine(
         cores=_num_cores(),
-        memory=_available_bytes(),
+        memory=available_bytes(),
         devices=tuple(torch.cuda.get_device_properties(n).total_memory for n in devices),
     )
 
@@ -189,13 +190,3 @@ def _num_cores() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
-
-
-def _available_bytes() -> int | None:
-    try:
-        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
-    except OSError:  # not Linux
-        return None
-    sizes = dict(line.split(":", 1) for line in lines)
-    told = sizes.get("MemAvailable")
-    return None if told is None else int(told.split()[0]) * 1024

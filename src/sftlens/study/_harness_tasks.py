@@ -8,10 +8,9 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-import yaml
-
 from sftlens.errors import UserError
 from sftlens.manifest import file_hash
+from sftlens.yaml_files import read_yaml
 
 if TYPE_CHECKING:
     from sftlens.scoring import HarnessTasks
@@ -92,10 +91,9 @@ def place_of(name: str) -> str:
 
 def _name(file: Path) -> str:
     try:
-        content = yaml.load(file.read_text(encoding="utf-8"), Loader=_Loader)
-    except (OSError, yaml.YAMLError, ValueError, RecursionError) as error:
-        reason = " ".join(str(error).split())
-        raise UserError(f"tasks: {file}: cannot be read as YAML ({reason}); mend it") from None
+        content = read_yaml(file, "a task", own_tags=True)
+    except UserError as error:
+        raise UserError(f"tasks: {error}") from None
     content = content if isinstance(content, dict) else {}
     name = content.get("group") or content.get("task")
     if not isinstance(name, str):
@@ -107,10 +105,3 @@ def _content(folder: Path) -> str:
     files = sorted(path for path in folder.iterdir() if path.is_file())
     lines = "".join(f"{file_hash(path)}  {path.name}\n" for path in files)
     return hashlib.sha256(lines.encode()).hexdigest()
-
-
-class _Loader(yaml.SafeLoader):
-    """Passes over the tags of the harness, such as ``!function``."""
-
-
-_Loader.add_multi_constructor("!", lambda *_: None)

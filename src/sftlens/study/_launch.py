@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from sftlens.errors import UserError
-from sftlens.study._yaml import read_keys
+from sftlens.study._checked import read_keys
 
 
 class Launch(NamedTuple):

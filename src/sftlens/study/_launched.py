@@ -13,10 +13,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import polars as pl
-
 from sftlens.errors import UserError
-from sftlens.facts import Fact, facts_from_table, facts_table
+from sftlens.facts import Fact, facts_from_file, facts_table
 from sftlens.outputs import new_file
 from sftlens.study._runner import visible_devices
 from sftlens.team import Team
@@ -118,7 +116,7 @@ def _train(job: dict[str, Any]) -> None:
     team = Team.of_environment()
     threading.Thread(target=_end_with, args=(job["process"],), daemon=True).start()
     with team.agree():
-        facts = facts_from_table(pl.read_parquet(job["facts"], glob=False))
+        facts = facts_from_file(Path(job["facts"]), remedy="run the study again")
         loaded = load_to_train(Path(job["base"]))
     lora = None if job["lora"] is None else LoraSettings(**job["lora"])
     tuned = fine_tune(loaded, facts, Path(job["out"]), TuneSettings(**job["settings"]), lora=lora)

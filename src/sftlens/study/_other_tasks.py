@@ -14,6 +14,7 @@ from sftlens.outputs import new_file
 from sftlens.scoring import HarnessSettings, evaluate_harness_tasks
 from sftlens.study._harness_tasks import NamedTask, load_tasks, place_of
 from sftlens.study._methods import restorations
+from sftlens.study._store import read_result
 from sftlens.study._tasks import Task
 from sftlens.weights import CheckpointPair, Planned, Sweep, open_pair, share_label
 
@@ -64,7 +65,7 @@ def run_other_tasks(task: Task) -> dict[str, Any]:
     missing = [step for step in steps if not (parts / step.file).is_file()]
     if missing:
         _evaluate(task, pair, missing, parts)
-    tables = [pl.read_parquet(parts / step.file, glob=False) for step in steps]
+    tables = [read_result(parts / step.file) for step in steps]
     pl.concat(tables).write_parquet(task.folder / TASK_SCORES)
     shutil.rmtree(parts)
     return {"num_models": len(steps)}

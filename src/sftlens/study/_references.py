@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-import polars as pl
-
 from sftlens.generation import TransformersGenerator, load_model
 from sftlens.scoring import ScoreSettings, score
+from sftlens.study._store import read_result
 from sftlens.study._tasks import SCORES, Task
 
 BASE_SCORES = "base_scores.parquet"
@@ -33,7 +32,7 @@ def score_again(task: Task) -> dict[str, Any]:
     Nothing but the rounding of sums differs, so answers that turn from right to wrong or back are
     the floor for facts that are called lost or gained.
     """
-    before = pl.read_parquet(task.inputs["score"] / SCORES, glob=False)
+    before = read_result(task.inputs["score"] / SCORES)
     model, tokenizer, _ = load_model(task.tuned)
     tokens = task.settings["max_batch_tokens"]
     after = score(

@@ -11,6 +11,7 @@ from sftlens.generation import TransformersGenerator, load_model
 from sftlens.outputs import new_file
 from sftlens.scoring import ScoreSettings, score, score_sweep
 from sftlens.study._methods import Way, restorations
+from sftlens.study._store import read_result
 from sftlens.study._tasks import Task, labelled
 from sftlens.weights import Sweep, open_pair
 
@@ -71,7 +72,7 @@ def restore(task: Task) -> dict[str, Any]:
                 both = pl.concat([table, own])
                 keep(way.name, labelled(both, run, way.method, way.share))
     files = [parts / f"{name}.parquet" for name in (_TUNED, *(way.name for way in ways))]
-    answers = pl.concat([pl.read_parquet(file, glob=False) for file in files])
+    answers = pl.concat([read_result(file) for file in files])
     of_training = pl.col("fact_id").is_in([fact.fact_id for fact in trained])
     answers.filter(~of_training).write_parquet(task.folder / RESTORED_SCORES)
     answers.filter(of_training).write_parquet(task.folder / TRAINING_SCORES)

@@ -10,10 +10,14 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import polars as pl
+
 from sftlens.errors import UserError
+from sftlens.facts import Fact, facts_from_file
 from sftlens.manifest import FORMAT_VERSION
 from sftlens.outputs import new_file, new_folder
 from sftlens.study._plan import Job, Kind
+from sftlens.tables import read_table
 
 MODEL = "model"
 """The folder of a result that holds a model."""
@@ -66,7 +70,7 @@ class Store:
         path = self.path(job) / _RECORD
         try:
             record = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError):
+        except (OSError, ValueError, RecursionError):
             record = None
         if not isinstance(record, dict) or not isinstance(record.get("result"), dict):
             raise UserError(f"{path}: is damaged; remove its folder and run the study again")
@@ -180,12 +184,34 @@ class Store:
         """Why a job failed when it was last tried; None where it did not."""
         try:
             content = json.loads(self._failure_path(job).read_text(encoding="utf-8"))
-        except (OSError, ValueError):
+        except (OSError, ValueError, RecursionError):
             return None
         return str(content.get("reason")) if isinstance(content, dict) else None
 
     def _failure_path(self, job: Job) -> Path:
         return self.folder / _FAILED / f"{job.kind}-{job.key}.json"
+
+
+def read_result(path: Path) -> pl.DataFrame:
+    """A table of a job's result.
+
+    Raises:
+        UserError: when it cannot be read.
+    """
+    return read_table(path, remedy=_again(path))
+
+
+def facts_of_result(path: Path) -> list[Fact]:
+    """The facts of a job's result.
+
+    Raises:
+        UserError: when they cannot be read.
+    """
+    return facts_from_file(path, remedy=_again(path))
+
+
+def _again(path: Path) -> str:
+    return f"remove {path.parent} and run the study again"
 
 
 def _write_json(path: Path, content: Mapping[str, Any]) -> None:

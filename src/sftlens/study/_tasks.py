@@ -10,11 +10,11 @@ import polars as pl
 
 from sftlens.checkpoints import is_adapter, model_identity
 from sftlens.errors import UserError
-from sftlens.facts import Fact, facts_from_table
+from sftlens.facts import Fact
 from sftlens.generation import LoadedModel, load_model, load_tuned
 from sftlens.mastery import Mastery, read_mastery
 from sftlens.study._plan import INSTRUCT, Job
-from sftlens.study._store import MODEL
+from sftlens.study._store import MODEL, facts_of_result
 
 FACTS = "facts.parquet"
 WORLD = "world"
@@ -55,12 +55,11 @@ class Task(NamedTuple):
 
     def facts(self) -> list[Fact]:
         """All facts of the study."""
-        return facts_from_table(pl.read_parquet(self.inputs["facts"] / FACTS, glob=False))
+        return facts_of_result(self.inputs["facts"] / FACTS)
 
     def training_facts(self) -> list[Fact]:
         """The facts that the tuned model was trained on."""
-        table = pl.read_parquet(self.inputs["tuned"] / TRAINING_FACTS, glob=False)
-        return facts_from_table(table)
+        return facts_of_result(self.inputs["tuned"] / TRAINING_FACTS)
 
     def scored_facts(self) -> list[Fact]:
         """Test facts, and the in-domain validation facts that choices are made on.

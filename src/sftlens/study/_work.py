@@ -22,7 +22,7 @@ from sftlens.study._other_tasks import run_other_tasks
 from sftlens.study._plan import Job, Kind
 from sftlens.study._references import score_again, score_base
 from sftlens.study._restoring import restore
-from sftlens.study._store import MODEL, Store
+from sftlens.study._store import MODEL, Store, read_result
 from sftlens.study._tasks import (
     FACTS,
     MASTERY,
@@ -116,7 +116,7 @@ def _facts(task: Task) -> dict[str, Any]:
         )
     facts_table(facts).write_parquet(task.folder / FACTS)
     if "world" in task.inputs:
-        exposures = pl.read_parquet(task.inputs["world"] / WORLD / EXPOSURES, glob=False)
+        exposures = read_result(task.inputs["world"] / WORLD / EXPOSURES)
         exposures.write_parquet(task.folder / EXPOSURES)
     return {"num_facts": len(facts), "dropped": found.dropped}
 
@@ -191,7 +191,7 @@ def _outlook(task: Task) -> dict[str, Any]:
 
 
 def _divergence(task: Task) -> dict[str, Any]:
-    table = pl.read_parquet(task.inputs["outlook"] / _OUTLOOK_FACTS, glob=False)
+    table = read_result(task.inputs["outlook"] / _OUTLOOK_FACTS)
     facts = {fact.fact_id: fact for fact in task.facts()}
     logits = load_file(task.inputs["outlook"] / _OUTLOOK)
     outlook = BaseOutlook(

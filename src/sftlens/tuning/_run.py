@@ -95,6 +95,8 @@ def run_tune(
         folder = resolve_model(base)
         identity = model_identity(folder)
         probed.require_base(identity)
+        in_training = [fact for fact in facts if fact.split == "train" and fact.domain == "in"]
+        probed.require_known(in_training, source)
         config = {
             "base": identity,
             "facts": facts_hash(facts),

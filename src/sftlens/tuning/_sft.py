@@ -21,6 +21,7 @@ from pydantic import (
 from sftlens.errors import UserError
 from sftlens.facts import Fact
 from sftlens.generation import LoadedModel, answer_completion, question_prompt
+from sftlens.memory import require_memory
 from sftlens.progress import Advance, quiet_libraries, silent
 from sftlens.team import Team
 from sftlens.tuning._distributed import (
@@ -33,6 +34,8 @@ from sftlens.tuning._distributed import (
 from sftlens.tuning._lora import LoraSettings, with_adapter
 from sftlens.tuning._methods import Method, Plain, Training, Validation
 
+_FEWEST_TOKENS = 10  # of a question with its answer; logits and their gradients are float32
+
 
 class TuneSettings(BaseModel):
     """How a model is fine-tuned; the defaults are the paper's (section 3)."""
@@ -42,8 +45,8 @@ class TuneSettings(BaseModel):
     learning_rate: float = Field(
         1e-5, gt=0, description="peak of the cosine schedule; 1e-5 is for billions of parameters"
     )
-    batch_size: int = Field(8, ge=1, description="facts a step")
-    num_epochs: int = Field(1, ge=1, description="passes over the training facts")
+    batch_size: int = Field(8, ge=1, le=65_536, description="facts a step")
+    num_epochs: int = Field(1, ge=1, le=10_000, description="passes over the training facts")
     warmup_ratio: float = Field(0.0, ge=0, lt=1, description="share of the steps that warm up")
     weight_decay: float = Field(0.0, ge=0, description="AdamW's weight decay")
     gradient_checkpointing: bool = Field(False, description="recompute activations to save memory")
@@ -147,6 +150,14 @@ def fine_tune(
         {"prompt": question_prompt(fact.question), "completion": answer_completion(fact)}
         for fact in facts
     ]
+    if not on_cuda:  # where there is a GPU, torch says itself that its memory is too small
+        at_once = min(batch_size, len(facts))
+        vocab_size = model.get_input_embeddings().num_embeddings
+        require_memory(
+            8.0 * _FEWEST_TOKENS * at_once * vocab_size,
+            f"a training step of {at_once:,} facts",
+            "lower batch_size",
+        )
     scratch = Path(tempfile.mkdtemp(prefix="sftlens-"))
     try:
         with quiet_libraries():

@@ -83,7 +83,7 @@ def _kept(path: Path) -> Inventory | None:
         roles = {name: Role(*row) for name, row in kept.pop("roles").items()}
         parameters = frozenset(kept.pop("parameters"))
         return Inventory(**kept, roles=roles, parameters=parameters)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None
 
 

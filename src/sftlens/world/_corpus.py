@@ -20,7 +20,14 @@ from sftlens.facts import (
 from sftlens.manifest import content_key, file_hash, finished_result, write_manifest
 from sftlens.outputs import new_folder, require_free
 from sftlens.world._encyclopedia import WorldSettings, make_world
-from sftlens.world._telling import Exposure, TellingSettings, World, exposures_table, tell
+from sftlens.world._telling import (
+    Exposure,
+    TellingSettings,
+    World,
+    exposures_table,
+    require_room,
+    tell,
+)
 
 CORPUS = "corpus.jsonl"
 EXPOSURES = "exposures.parquet"
@@ -104,6 +111,7 @@ def corpus_of(
     topics = topics_with() if topics is None else topics
     facts = read_facts(source, topics=topics).facts
     telling = telling or TellingSettings(seed=seed)
+    require_room(len(facts), telling)
     world = tell(facts, telling, topics=topics)
     origin = {
         "facts": facts_hash(facts),
@@ -127,7 +135,7 @@ def read_corpus(world: Path) -> list[str]:
         for number, line in enumerate(file, start=1):
             try:
                 text = json.loads(line.decode("utf-8"))["text"]
-            except (ValueError, KeyError, TypeError):
+            except (ValueError, KeyError, TypeError, RecursionError):
                 text = None
             if not isinstance(text, str):
                 raise UserError(f'{path}, line {number}: is no {{"text": …}}; make the world again')

@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import itertools
 import random
+from collections import Counter
 from collections.abc import Callable, Iterator
 
 from pydantic import Field
 
 from sftlens.facts import Domain, Fact, Split, builtin_topics
 from sftlens.world._names import GENRES, OCCUPATIONS, POSITIONS, NameMaker
-from sftlens.world._telling import TellingSettings, World, tell
+from sftlens.world._telling import TellingSettings, World, require_room, tell
 
 
 class WorldSettings(TellingSettings):
     """Size and make-up of an invented encyclopedia, and how it is told."""
 
-    num_facts_in: int = Field(170, ge=10, description="facts of each in-domain topic")
-    num_facts_out: int = Field(18, ge=3, description="facts of each out-of-domain topic")
+    # The syllables give 345,600 names of bands, which three topics need.
+    num_facts_in: int = Field(170, ge=10, le=50_000, description="facts of each in-domain topic")
+    num_facts_out: int = Field(18, ge=3, le=50_000, description="facts of each out-of-domain topic")
     skew: float = Field(0.8, ge=0, description="exponent of the answers' Zipf distribution")
 
 
@@ -28,6 +30,11 @@ def make_world(settings: WorldSettings | None = None) -> World:
     out-of-domain facts, which are never trained on, a third for validation, the rest for testing.
     """
     settings = settings or WorldSettings()
+    num_topics = Counter(topic.domain for topic in builtin_topics().values())
+    require_room(
+        settings.num_facts_in * num_topics["in"] + settings.num_facts_out * num_topics["out"],
+        settings,
+    )
     rng = random.Random(f"sftlens world {settings.seed}")
     return tell(_invented(settings, rng), settings, rng=rng)
 

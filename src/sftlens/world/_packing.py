@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from sftlens.memory import require_memory
+
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
@@ -45,10 +47,18 @@ def pack(
 
     A text is BOS, its tokens, EOS. What looks like a special token within a text is spelled out, so
     that no text ends another. The end of a pass that fills no sequence is left out.
+
+    Raises:
+        UserError: when the sequences do not fit into memory.
     """
     tokens, starts = _tokenized(texts, tokenizer)
     lengths = np.diff(starts)
     num_sequences = len(tokens) // sequence_length
+    require_memory(
+        4.0 * num_passes * num_sequences * sequence_length,
+        f"{num_passes:,} passes over {len(tokens):,} tokens",
+        "take fewer epochs",
+    )
     packed = np.empty((num_passes, num_sequences, sequence_length), dtype=np.int32)
     rng = random.Random(f"packing {seed}")
     order = list(range(len(texts)))

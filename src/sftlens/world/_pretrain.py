@@ -32,8 +32,8 @@ class PretrainSettings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     preset: Preset = Field("tiny", description="size: tiny 2.6 M, small 15.5 M, medium 97.5 M")
-    num_epochs: int = Field(4, ge=1, description="passes over the corpus")
-    batch_size: int = Field(8, ge=1, description="sequences a step")
+    num_epochs: int = Field(4, ge=1, le=10_000, description="passes over the corpus")
+    batch_size: int = Field(8, ge=1, le=65_536, description="sequences a step")
     sequence_length: int = Field(
         128, ge=2, le=MAX_LENGTH, description="tokens of a sequence, into which texts are packed"
     )

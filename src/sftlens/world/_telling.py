@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from sftlens import notebook
 from sftlens.facts import Fact, Topic, fill, fold, topics_with
+from sftlens.memory import require_memory
 
 EXPOSURES_SCHEMA = pl.Schema(
     {
@@ -30,6 +31,9 @@ QUESTION_ANSWER_FORMS = (
     "Someone asked: {question} The reply was: {answer}.",
 )
 
+_FACT_BYTES = 500  # of a fact and its exposure, at least
+_TEXT_BYTES = 110  # of a text of the corpus, at least
+
 
 class TellingSettings(BaseModel):
     """How often facts are told, and in which words."""
@@ -39,6 +43,7 @@ class TellingSettings(BaseModel):
     exposures: tuple[Annotated[int, Field(ge=0, le=1_000_000)], ...] = Field(
         (0, 1, 2, 4, 6, 8, 10, 12, 16, 24),
         min_length=1,
+        max_length=1_000,
         description="times that a fact is stated; each fact gets one of these",
     )
     exposure_skew: float = Field(
@@ -121,6 +126,22 @@ def tell(
     return World(told, exposures, corpus)
 
 
+def require_room(num_facts: int, settings: TellingSettings) -> None:
+    """Refuse a corpus that does not fit into memory.
+
+    Raises:
+        UserError: when it does not.
+    """
+    weights = _weights(settings)
+    pairs = zip(sorted(settings.exposures), weights, strict=True)
+    mean = sum(number * weight for number, weight in pairs) / sum(weights)
+    require_memory(
+        num_facts * (_FACT_BYTES + mean * _TEXT_BYTES),
+        f"stating {num_facts:,} facts {mean:,.0f} times each",
+        "take fewer facts, or state them less often",
+    )
+
+
 def exposures_table(exposures: Iterable[Exposure]) -> pl.DataFrame:
     """Exposures as a table, one row a fact, with the columns of :data:`EXPOSURES_SCHEMA`."""
     return pl.DataFrame(list(exposures), schema=EXPOSURES_SCHEMA, orient="row")
@@ -130,9 +151,13 @@ def _exposure_draw(settings: TellingSettings, rng: random.Random) -> Callable[[]
     if not settings.exposure_skew:
         return lambda: rng.choice(settings.exposures)
     ranked = sorted(settings.exposures)
-    weights = ((rank + 1) ** -settings.exposure_skew for rank in range(len(ranked)))
-    cumulative = list(itertools.accumulate(weights))
+    cumulative = list(itertools.accumulate(_weights(settings)))
     return lambda: rng.choices(ranked, cum_weights=cumulative)[0]
+
+
+def _weights(settings: TellingSettings) -> list[float]:
+    """How often each number of exposures is drawn, the smallest first."""
+    return [(rank + 1) ** -settings.exposure_skew for rank in range(len(settings.exposures))]
 
 
 def _statements(

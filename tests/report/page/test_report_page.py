@@ -13,9 +13,9 @@ from pages import Page
 from studies import Study
 
 from sftlens.errors import UserError
+from sftlens.pages import script_json
 from sftlens.report import write_report
 from sftlens.report.inference import paper_claims, read_study
-from sftlens.report.page._page import script_json
 
 Make = Callable[[Study], Path]
 HOSTILE = "<script>alert(1)</script>"

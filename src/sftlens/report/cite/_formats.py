@@ -6,10 +6,9 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import yaml
-
 from sftlens import __version__
 from sftlens.outputs import new_file
+from sftlens.yaml_files import read_yaml
 
 _WORKS = Path(__file__).with_name("works.yaml")
 _ARXIV = "https://arxiv.org/abs/"
@@ -31,7 +30,7 @@ class Citation(NamedTuple):
 
 def citations() -> list[Citation]:
     """The paper and this software, as BibTeX, RIS and EndNote read them."""
-    works = yaml.safe_load(_WORKS.read_text(encoding="utf-8"))
+    works = read_yaml(_WORKS, "works")
     paper, software = works["paper"], works["software"]
     return [
         Citation("BibTeX", ".bib", _bibtex(paper, software)),

@@ -7,9 +7,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 import polars as pl
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup
 
+from sftlens.pages import inline, page_environment
 from sftlens.report._findings import DOMAIN_NAMES
 from sftlens.report._wording import percent, percent_interval
 from sftlens.report.cite import citations
@@ -57,17 +56,11 @@ def render(
         settings: all of them.
         claims: of all runs.
     """
-    environment = Environment(
-        loader=FileSystemLoader([_HERE, _SHARED]),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    environment = page_environment(_HERE, _SHARED)
     environment.filters |= {"percent": percent, "percent_interval": percent_interval}
     labels = [source.label for source in sources]
     text: str = environment.get_template("compare.html.j2").render(
-        style=Markup(_read(_SHARED / "page.css") + _read(_HERE / "compare.css")),
+        style=inline(_SHARED / "page.css", _HERE / "compare.css"),
         runs=[_shown(place, source) for place, source in enumerate(sources)],
         sentences=[
             *_content.facts_sentences(sources, shared),
@@ -106,7 +99,3 @@ def _shown(place: int, source: Source) -> Shown:
         told.get("quick") is True,
         _MARKS[place % len(_MARKS)],
     )
-
-
-def _read(path: Path) -> str:
-    return path.read_text(encoding="utf-8")

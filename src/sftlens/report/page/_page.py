@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import gzip
-import json
 import math
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
@@ -12,11 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import polars as pl
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
 from sftlens.outputs import new_file
+from sftlens.pages import compact_json, inline, page_environment, script_json
 from sftlens.report._answers import NUM_RESAMPLES, Answers
 from sftlens.report._effects import compute_effects
 from sftlens.report._findings import DOMAIN_NAMES, find_all, method_name
@@ -228,19 +226,6 @@ def _figures_json(figures: Sequence[Figure]) -> dict[str, Any]:
     return {"palette": PALETTE, "figures": {figure.name: figure.spec for figure in figures}}
 
 
-def compact_json(value: Any) -> str:
-    """JSON without spaces; a number that is none is an error."""
-    return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-
-
-def script_json(value: Any) -> Markup:
-    """JSON that cannot end or alter the script element it stands in."""
-    text = compact_json(value)
-    for char in "<>&\u2028\u2029":
-        text = text.replace(char, f"\\u{ord(char):04x}")
-    return Markup(text)
-
-
 def _heat(times: float) -> float:
     """The strength of a colour, in percent: none at 1, full at four times or a quarter."""
     return round(min(100.0, 50 * abs(math.log2(times))), 1) if times > 0 else 100.0
@@ -253,13 +238,7 @@ def _packed_plotly() -> str:
 
 
 def _render(content: dict[str, Any]) -> str:
-    environment = Environment(
-        loader=FileSystemLoader(_HERE),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    environment = page_environment(_HERE)
     environment.filters |= {
         "percent": percent,
         "percent_interval": percent_interval,
@@ -269,6 +248,6 @@ def _render(content: dict[str, Any]) -> str:
         "by_group": by_group,
         "minus": true_minus,
     }
-    style = Markup((_HERE / "page.css").read_text(encoding="utf-8"))
-    script = Markup("\n".join((_HERE / name).read_text(encoding="utf-8") for name in _SCRIPTS))
+    style = inline(_HERE / "page.css")
+    script = inline(*(_HERE / name for name in _SCRIPTS))
     return environment.get_template("page.html.j2").render(style=style, script=script, **content)

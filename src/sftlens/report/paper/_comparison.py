@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import polars as pl
-import yaml
 
 from sftlens.report.paper._contents import CONTENTS
 from sftlens.report.paper._study import Study
 from sftlens.report.paper._write import make_table
+from sftlens.yaml_files import read_yaml
 
 _PUBLISHED = Path(__file__).with_name("published.yaml")
 _LARGEST = 1920  # of the paper, but for "all"
@@ -66,7 +66,7 @@ class Published(NamedTuple):
 
 def published() -> list[Published]:
     """The paper's numbers for LLaMA-3-8B."""
-    content = yaml.safe_load(_PUBLISHED.read_text(encoding="utf-8"))
+    content = read_yaml(_PUBLISHED, "the paper's numbers")
     return [
         Published(name, {k: v for k, v in row.items() if k != "size"}, row.get("size"), value)
         for name, rows in content.items()

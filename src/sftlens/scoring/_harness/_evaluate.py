@@ -56,9 +56,12 @@ class HarnessSettings(BaseModel):
 
     limit: int | None = Field(None, ge=1, description="items of each task at most, its first ones")
     num_fewshot: int | None = Field(
-        None, ge=0, description="examples in the prompt; a task that sets 0 itself keeps it"
+        None,
+        ge=0,
+        le=1_000,
+        description="examples in the prompt; a task that sets 0 itself keeps it",
     )
-    batch_size: int = Field(8, ge=1, description="items a pass through the model")
+    batch_size: int = Field(8, ge=1, le=65_536, description="items a pass through the model")
     seed: int = Field(0, ge=0, lt=2**32, description="of the examples and of sampling")
 
 

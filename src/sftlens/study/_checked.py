@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, TypeVar, get_args
 
-import yaml
 from pydantic import BaseModel, ValidationError
 
 from sftlens.errors import UserError
+from sftlens.yaml_files import read_yaml
 
 Settings = TypeVar("Settings", bound=BaseModel)
 
@@ -17,16 +17,9 @@ def read_keys(path: Path, of: str) -> dict[Any, Any]:
     """The keys of a YAML file; ``of`` is what it should hold, for the refusals.
 
     Raises:
-        UserError: when it is absent, no YAML, holds no keys, or one of them twice.
+        UserError: as :func:`sftlens.yaml_files.read_yaml`, and when it holds no keys.
     """
-    try:
-        content = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)
-    except FileNotFoundError:
-        raise UserError(f"{path}: does not exist; give a YAML file of {of}") from None
-    except IsADirectoryError:
-        raise UserError(f"{path}: is a folder; give a YAML file of {of}") from None
-    except (yaml.YAMLError, ValueError, RecursionError) as error:  # no UTF-8 is a ValueError
-        raise UserError(f"{path}: is no YAML ({' '.join(str(error).split())}); mend it") from None
+    content = read_yaml(path, of)
     if not isinstance(content, dict):
         raise UserError(f"{path}: holds no keys; write {of}")
     return content
@@ -64,16 +57,3 @@ def _known_keys(model: Any, places: tuple[Any, ...]) -> list[str]:
         else:  # the name of one of several settings classes
             model = next(part for part in parts[1:] if part.model_fields["name"].default == place)
     return list(model.model_fields)
-
-
-class _Loader(yaml.SafeLoader):
-    """Refuses a key that is given twice."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        seen: set[Any] = set()
-        for key, _ in node.value:
-            if key.value in seen:
-                raise yaml.YAMLError(f"line {key.start_mark.line + 1}: {key.value} is given twice")
-            if isinstance(key, yaml.ScalarNode):
-                seen.add(key.value)
-        return super().construct_mapping(node, deep)
