@@ -14,6 +14,7 @@ from typing import Any
 
 from sftlens.errors import UserError, first_line
 from sftlens.outputs import new_file
+from sftlens.texts import json_text
 
 FORMAT_VERSION = 1
 MANIFEST = "manifest.json"
@@ -54,7 +55,7 @@ def write_manifest(
         "versions": {"python": platform.python_version(), **_versions()},
     }
     with new_file(folder / MANIFEST) as path:
-        path.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        path.write_text(json_text(content, indent=2), encoding="utf-8")
 
 
 def read_manifest(folder: Path, stage: str) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """Parquet tables, read by name and checked.
 
-A path is the name of one file here. polars takes ``*``, ``?`` and ``[`` in a path for a pattern, so
-that no other module reads with it.
+A path is the name of one file here. polars takes ``*``, ``?`` and ``[`` in a path for a pattern, and
+polars and Arrow a leading ``~`` for the home folder, so that no other module reads with them.
 """
 
 from __future__ import annotations
@@ -93,7 +93,7 @@ def read_table(
     """
     try:
         # Arrow's reader refuses damaged files, over which polars' can abort the process.
-        with pq.ParquetFile(path) as file:
+        with pq.ParquetFile(path.absolute()) as file:  # it expands a leading ~
             content = file.read(columns=None if only is None else list(only))
         content.validate(full=True)
         table = pl.DataFrame(content)

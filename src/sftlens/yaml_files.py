@@ -17,6 +17,7 @@ from sftlens.errors import UserError
 
 _MAX_BYTES = 64 << 20
 _MAX_DEPTH = 64
+_MAX_KEY = 256  # letters
 _MAX_REPEATED = 1_000_000  # values that aliases stand for, beyond those in the file
 _MERGE = "tag:yaml.org,2002:merge"
 
@@ -127,6 +128,8 @@ def _check_keys(node: yaml.MappingNode) -> None:
     for key, _ in node.value:
         if not isinstance(key, yaml.ScalarNode):
             raise _refused(key, "a key is a mapping or a list, as where {{ … }} was not filled in")
+        if len(key.value) > _MAX_KEY:
+            raise _refused(key, f"a key has more than {_MAX_KEY} letters")
         if key.value in seen:
             raise _refused(key, f"{_shown(key)} is given twice")
         if key.tag != _MERGE:

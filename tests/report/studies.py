@@ -163,7 +163,7 @@ def _mastery(facts: pl.DataFrame, rng: np.random.Generator) -> pl.DataFrame:
             "num_hits": hits,
             "mastery": hits / 210,
             "level": np.ceil(4 * hits / 210).astype(np.int64),
-            "best_template": [None if h == 0 else "t3" for h in hits],
+            "best_template": [None if h == 0 else 3 for h in hits],
         }
     )
 
@@ -240,16 +240,15 @@ def _divergence(
                     "run": run["run"],
                     "fact_id": known["fact_id"],
                     "topic": known["topic"],
-                    "template": "t3",
+                    "template": 3,
                     "kl": kl,
                     "kl_full": kl * 1.1,
                 }
             )
         )
-    columns = ("run", "fact_id", "topic", "template")
-    empty = pl.DataFrame(
-        schema={**dict.fromkeys(columns, pl.String), "kl": pl.Float64, "kl_full": pl.Float64}
-    )
+    texts = dict.fromkeys(("run", "fact_id", "topic"), pl.String)
+    numbers = {"template": pl.Int32, "kl": pl.Float64, "kl_full": pl.Float64}
+    empty = pl.DataFrame(schema=texts | numbers)
     return pl.concat([empty, *frames])
 
 

@@ -215,7 +215,7 @@ def test_transitions_of_models_scored_otherwise_are_refused(
 
 
 @pytest.mark.parametrize(
-    ("split", "told"), [("train", "knows none of the facts"), ("validation", "has no facts of")]
+    ("split", "told"), [("train", "knows none of the 1 facts"), ("validation", "has no facts of")]
 )
 def test_refused_facts(
     base: Path, mastery_folder: Path, tmp_path: Path, split: str, told: str

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 import shutil
 from collections.abc import Mapping, Sequence
@@ -48,6 +47,7 @@ from sftlens.manifest import content_key, finished_result, write_manifest
 from sftlens.mastery import Mastery, ProbeSettings, read_mastery, run_probe
 from sftlens.outputs import new_file, new_folder, require_free, work_folder
 from sftlens.study import Store
+from sftlens.texts import encodable, json_text
 from sftlens.tuning import choose_training_facts
 
 STAGE = "advise"
@@ -376,7 +376,7 @@ def _command(told: _Told) -> str:
 
 def _write(work: Path, result: AdviceResult, config: Mapping[str, Any]) -> None:
     content = {**result.as_json(), "settings": config["settings"]}
-    text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    text = json_text(content, indent=2)
     (work / ADVICE).write_text(text, encoding="utf-8")
-    (work / PAGE).write_text(page(result.as_json()), encoding="utf-8")
+    (work / PAGE).write_text(encodable(page(result.as_json())), encoding="utf-8")
     write_manifest(work, stage=STAGE, config=config, result=result.as_json())

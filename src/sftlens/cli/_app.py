@@ -5,7 +5,6 @@ from __future__ import annotations
 import atexit
 import errno
 import gc
-import json
 import sys
 from collections.abc import Callable, Mapping
 from typing import Annotated, Any, NoReturn
@@ -15,6 +14,7 @@ from pydantic import BaseModel, ValidationError
 
 from sftlens import __version__
 from sftlens.errors import UserError, first_line
+from sftlens.texts import json_text, printable
 
 app = typer.Typer(
     name="sftlens",
@@ -82,7 +82,7 @@ def checked(make: Callable[..., Any], /, **values: Any) -> Any:
 def emit(result: Mapping[str, Any], as_json: bool, show: Callable[[], None]) -> None:
     """Print a result: as one JSON object, or for people."""
     if as_json:
-        sys.stdout.write(json.dumps(result, ensure_ascii=False, allow_nan=False) + "\n")
+        sys.stdout.write(json_text(result))
     else:
         show()
 
@@ -128,6 +128,6 @@ def run() -> NoReturn:
 
 
 def _refuse(message: str) -> NoReturn:
-    line = " ".join(message.split())
+    line = printable(" ".join(message.split()))
     sys.stderr.write(f"sftlens: {line}\n")
     sys.exit(2)

@@ -8,6 +8,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from sftlens.texts import printable
+
 
 def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     """Print a table on standard output; everything in it is shown as text."""
@@ -15,16 +17,16 @@ def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[obje
     table = Table(box=None, pad_edge=False)
     for number, column in enumerate(columns):
         table.add_column(
-            Text(column), justify="left" if number == 0 else "right", no_wrap=number == 0
+            Text(printable(column)), justify="left" if number == 0 else "right", no_wrap=number == 0
         )
     for row in rows:
-        table.add_row(*(Text("–" if cell is None else str(cell)) for cell in row))
+        table.add_row(*(Text("–" if cell is None else printable(str(cell))) for cell in row))
     Console().print(table)
 
 
 def print_line(text: str) -> None:
     """Print a line on standard output as it is."""
-    Console().print(Text(text), soft_wrap=True)
+    Console().print(Text(printable(text)), soft_wrap=True)
 
 
 def percent(value: float | None) -> str:

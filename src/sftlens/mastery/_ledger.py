@@ -24,6 +24,7 @@ from sftlens.errors import UserError, first_line
 from sftlens.manifest import content_key
 from sftlens.outputs import new_file
 from sftlens.tables import columns_of, read_table
+from sftlens.texts import json_text
 
 LEDGER_SCHEMA = pl.Schema(
     {"prompt": pl.String(), "sample": pl.Int32(), "text": pl.String(), "cut": pl.Boolean()}
@@ -60,7 +61,7 @@ class Ledger:
         self.folder.mkdir(parents=True, exist_ok=True)
         if not (self.folder / _ABOUT).is_file():
             with new_file(self.folder / _ABOUT) as path:
-                path.write_text(json.dumps(about, indent=2, ensure_ascii=False) + "\n", "utf-8")
+                path.write_text(json_text(about, indent=2), "utf-8")
         self._lines = self.folder / f"{uuid.uuid4().hex}.jsonl"
         self._file: BinaryIO | None = None
         self._before = self._files()

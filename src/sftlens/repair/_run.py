@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -32,6 +31,7 @@ from sftlens.repair._search import NUM_FINALISTS, Search, Searched, Standing
 from sftlens.repair._settings import RepairSettings
 from sftlens.repair._tables import Row, candidates_table, front_table
 from sftlens.repair._task import open_task
+from sftlens.texts import encodable, json_text
 from sftlens.weights import (
     CheckpointPair,
     open_pair,
@@ -323,12 +323,12 @@ def _write_model(
     way = restorations.of(chosen)
     with progress("writing", pair.num_parameters(way.region)) as advance:
         write_restoration(pair, way, folder, advance=advance)
-    (folder / "README.md").write_text(card, encoding="utf-8")
+    (folder / "README.md").write_text(encodable(card), encoding="utf-8")
 
 
 def _write_texts(work: Path, result: RepairResult, told: Told, settings: RepairSettings) -> None:
     content = {**result.as_json(), "settings": settings.model_dump(mode="json")}
-    text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    text = json_text(content, indent=2)
     (work / REPAIR).write_text(text, encoding="utf-8")
     shown = {
         "why": told.why,
@@ -338,7 +338,7 @@ def _write_texts(work: Path, result: RepairResult, told: Told, settings: RepairS
         "task": task_name(told.task),
         "command": command(told),
     }
-    (work / PAGE).write_text(page(result.front, shown), encoding="utf-8")
+    (work / PAGE).write_text(encodable(page(result.front, shown)), encoding="utf-8")
 
 
 def _verdict(verdict: Verdict) -> dict[str, Any]:

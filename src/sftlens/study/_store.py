@@ -18,6 +18,7 @@ from sftlens.manifest import FORMAT_VERSION
 from sftlens.outputs import new_file, new_folder
 from sftlens.study._plan import Job, Kind
 from sftlens.tables import read_table
+from sftlens.texts import json_text
 
 MODEL = "model"
 """The folder of a result that holds a model."""
@@ -216,4 +217,4 @@ def _again(path: Path) -> str:
 
 def _write_json(path: Path, content: Mapping[str, Any]) -> None:
     with new_file(path) as partial:
-        partial.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", "utf-8")
+        partial.write_text(json_text(content, indent=2), "utf-8")

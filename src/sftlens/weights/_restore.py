@@ -13,6 +13,7 @@ from sftlens.checkpoints import model_name
 from sftlens.manifest import MANIFEST, finished_result, write_manifest
 from sftlens.outputs import new_folder, require_free
 from sftlens.progress import Advance, silent
+from sftlens.texts import encodable
 from sftlens.weights._apply import apply, require_outside, write_rest
 from sftlens.weights._card import Recipe, model_card
 from sftlens.weights._engine import Engine, best_engine
@@ -217,7 +218,7 @@ def restore_checkpoints(
         for place, output in zip(places, outputs, strict=True):
             _describe(work / place, recipe, [output])
             card = model_card(recipe, output)
-            (work / place / "README.md").write_text(card, encoding="utf-8")
+            (work / place / "README.md").write_text(encodable(card), encoding="utf-8")
     return outputs
 
 

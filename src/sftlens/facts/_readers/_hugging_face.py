@@ -14,6 +14,7 @@ from sftlens.facts._readers import _checks, _collected
 from sftlens.facts._readers._collected import Collected, fact_id
 from sftlens.facts._readers._columns import renamed, require_columns
 from sftlens.facts._readers._files import domain_of, own_id, require_unique_ids, subject_of
+from sftlens.facts._readers._plain_names import plain_name
 from sftlens.facts._readers._splits import split_of_name
 from sftlens.facts._topics import Topic
 
@@ -71,28 +72,29 @@ def _rows(
     place: str, split: str | None, columns: Mapping[str, str]
 ) -> Iterator[tuple[str, int, Mapping[str, Any]]]:
     """Rows with the fields of a fact, with their split and their number in it."""
-    for name, table in _load(place, split).items():
-        require_columns(table.column_names, columns, ("question", "answers"), f"hf:{place}")
-        places = {columns.get(field, field) for field in _FIELDS}
-        used = [
-            column
-            for column in table.column_names
-            if column in places or any(at.split(".")[0] == column for at in places)
-        ]
-        rows = iter(table.select_columns(used))
-        number = 0
-        while True:
-            number += 1
-            try:
-                row = next(rows)
-            except StopIteration:
-                break
-            except Exception as error:
-                raise UserError(
-                    f"hf:{place}, split {name}, row {number}: cannot be read "
-                    f"({first_line(error)}); mend it"
-                ) from None
-            yield name, number, renamed(row, columns)
+    with plain_name(place) as named:
+        for name, table in _load(named, split).items():
+            require_columns(table.column_names, columns, ("question", "answers"), f"hf:{place}")
+            places = {columns.get(field, field) for field in _FIELDS}
+            used = [
+                column
+                for column in table.column_names
+                if column in places or any(at.split(".")[0] == column for at in places)
+            ]
+            rows = iter(table.select_columns(used))
+            number = 0
+            while True:
+                number += 1
+                try:
+                    row = next(rows)
+                except StopIteration:
+                    break
+                except Exception as error:
+                    raise UserError(
+                        f"hf:{place}, split {name}, row {number}: cannot be read "
+                        f"({first_line(error)}); mend it"
+                    ) from None
+                yield name, number, renamed(row, columns)
 
 
 def _load(place: str, split: str | None) -> dict[str, Any]:

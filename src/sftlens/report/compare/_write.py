@@ -19,6 +19,7 @@ from sftlens.report.compare._page import render
 from sftlens.report.compare._settings import all_settings, settings_table
 from sftlens.report.compare._sources import Source, read_sources, shared_facts
 from sftlens.report.paper._training import MEAN
+from sftlens.texts import encodable
 
 STAGE = "comparison"
 _PAGE = "index.html"
@@ -120,7 +121,7 @@ def write_comparison(runs: Sequence[Path], out: Path) -> ComparisonResult:
         claims.write_parquet(folder / "claims.parquet")
         settings_table(sources, settings).write_parquet(folder / "settings.parquet")
         page = render(sources, shared, measured, settings, claims_of(sources, claims))
-        (folder / _PAGE).write_text(page, encoding="utf-8")
+        (folder / _PAGE).write_text(encodable(page), encoding="utf-8")
         write_manifest(folder, stage=STAGE, config=config, result=result)
     return _result(result, out)
 

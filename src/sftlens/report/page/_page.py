@@ -48,6 +48,7 @@ from sftlens.report.page._paper_numbers import paper_numbers
 from sftlens.report.page._paper_tables import SHOWN, by_group, paper_tables_shown, true_minus
 from sftlens.report.page._strategies import domains_of, strategies_of
 from sftlens.style import LEVELS, PALETTE, method_mark
+from sftlens.texts import encodable
 
 _PAPER_TABLES = tuple(spec.name for spec in SHOWN)
 _HERE = Path(__file__).parent
@@ -92,7 +93,7 @@ def write_report(run: Path) -> Path:
     content = _content(tables, paper_numbers(run, _PAPER_TABLES), claims)
     text = _render({**content, "claims": claims, "failures": failed_jobs(run)})
     with new_file(page) as path:
-        path.write_text(text, encoding="utf-8")
+        path.write_text(encodable(text), encoding="utf-8")
     return page
 
 

@@ -82,7 +82,7 @@ def _batches(
         yield from source.select(columns).to_arrow().to_batches(max_chunksize=_BATCH)
         return
     texts = [column for column in columns if column in _TEXTS]
-    with pq.ParquetFile(source, read_dictionary=texts) as file:
+    with pq.ParquetFile(source.absolute(), read_dictionary=texts) as file:
         _require(file.schema_arrow.names, name, columns)
         yield from file.iter_batches(batch_size=_BATCH, columns=list(columns))
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Container
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +18,7 @@ from sftlens.report.inference._evidence import NotMeasuredError
 from sftlens.report.paper._contents import CONTENTS, Spec
 from sftlens.report.paper._latex import latex_table
 from sftlens.report.paper._study import Study
+from sftlens.texts import encodable, json_text
 
 PAPER = "paper"
 _LISTING = "index.json"
@@ -145,7 +145,7 @@ def write_paper_tables(run: Path) -> PaperTables:
         "notes": notes,
     }
     with new_file(listing) as path:
-        path.write_text(f"{json.dumps(content, indent=2, ensure_ascii=False)}\n", encoding="utf-8")
+        path.write_text(json_text(content, indent=2), encoding="utf-8")
     return PaperTables(files, missing, drawn, citations, notes, listing)
 
 
@@ -173,4 +173,4 @@ def _write(table: pl.DataFrame, spec: Spec, paths: list[Path]) -> None:
         table.write_csv(path)
     with new_file(tex) as path:
         text = latex_table(table, spec.layout, caption=spec.caption, label=spec.name)
-        path.write_text(text, encoding="utf-8")
+        path.write_text(encodable(text), encoding="utf-8")
