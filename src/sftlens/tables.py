@@ -1,7 +1,7 @@
 """Parquet tables, read by name and checked.
 
-A path is the name of one file here. polars takes ``*``, ``?`` and ``[`` in a path for a pattern, and
-polars and Arrow a leading ``~`` for the home folder, so that no other module reads with them.
+A path is the name of one file here. polars takes ``*``, ``?`` and ``[`` in a path for a pattern,
+and polars and Arrow a leading ``~`` for the home folder, so that no other module reads with them.
 """
 
 from __future__ import annotations

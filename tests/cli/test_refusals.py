@@ -55,6 +55,8 @@ class Inputs:
             "divergence": ("divergence", base, tuned, facts, *mastery, *out),
             "diff": ("diff", base, tuned, *out),
             "restore": ("restore", base, tuned, "--share", 20, *out),
+            "advise": ("advise", base, facts, *mastery, *out),
+            "repair": ("repair", base, tuned, facts, *mastery, *out),
             "demo": ("demo", "--quick", *out),
         }[name]
 
@@ -138,6 +140,67 @@ def test_no_facts_of_the_level(sftlens: Call, inputs: Inputs, asked: Path) -> No
     refusal = sftlens(*inputs.command("tune", facts=asked, level=3)).refusal
     assert "no in-domain fact of the train split has level 3" in refusal
     assert list(inputs.place.iterdir()) == []
+
+
+OF_LEVELS = ["tune", "score", "divergence", "advise", "repair"]
+
+
+def other_facts(fact_id: str = "") -> str:
+    """Facts of all splits that no test probed, with ids of their own or made of the question."""
+    rows = [
+        f"{fact_id.format(number)},P19,Who{number},Where was Who{number} born?,X,{split}"
+        for number, split in enumerate(["train", "validation", "test"] * 10)
+    ]
+    return "\n".join(["fact_id,topic,subject,question,answers,split", *rows]) + "\n"
+
+
+@pytest.mark.parametrize("name", OF_LEVELS)
+def test_levels_of_other_facts(sftlens: Call, inputs: Inputs, name: str) -> None:
+    path = inputs.file("others.csv", other_facts())
+    refusal = sftlens(*inputs.command(name, facts=path)).refusal
+    number = {"repair": 20}.get(name, 10)
+    assert f"{inputs.mastery}: knows none of the {number} facts of {path}" in refusal
+    assert list(inputs.place.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", OF_LEVELS)
+def test_ids_that_are_other_facts_there(sftlens: Call, inputs: Inputs, name: str) -> None:
+    path = inputs.file("others.csv", other_facts("P19-{:04d}"))
+    call = sftlens(*inputs.command(name, facts=path))
+    assert call.code == 2
+    assert "is another fact there" in call.err.splitlines()[-1]
+    assert list(inputs.place.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (("probe", "--num-samples", 5_000_000_000), "num_samples: 5000000000 is refused"),
+        (("probe", "--patience", "nan"), "--patience"),
+        (("probe", "--patience", "inf"), "--patience"),
+        (("probe", "--concurrency", 5_000_000_000), "--concurrency"),
+        (("tune", "--batch-size", 5_000_000_000), "batch_size: 5000000000 is refused"),
+        (("world", "--num-facts-in", 5_000_000_000), "num_facts_in: 5000000000 is refused"),
+        (("pretrain", "--num-epochs", 5_000_000_000), "num_epochs: 5000000000 is refused"),
+        (("restore", "--seed", 10**30), "--seed"),
+    ],
+)
+def test_numbers_without_a_bound(
+    sftlens: Call, inputs: Inputs, flags: tuple[object, ...], message: str
+) -> None:
+    name, *given = flags
+    assert message in sftlens(*inputs.command(str(name)), *given).refusal
+    assert list(inputs.place.iterdir()) == []
+
+
+def test_memory_that_runs_out(
+    sftlens: Call, inputs: Inputs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*_: object, **__: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr("sftlens.cli.world.write_world", fails)
+    assert "does not fit into memory" in sftlens(*inputs.command("world")).refusal
 
 
 @pytest.mark.parametrize(

@@ -52,6 +52,34 @@ def test_every_split_of_a_folder(tmp_path: Path) -> None:
     assert read_facts(f"hf:{folder}:train[:1]", columns=COLUMNS).facts == read[:1]
 
 
+@pytest.mark.parametrize("name", ["exp[1]", "run*", "what?", "{a,b}", "a b", "~x"])
+def test_the_name_of_a_folder_is_no_pattern(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """Of ``run*`` the library would load the folder ``run-b`` too, of ``exp[1]`` nothing."""
+    monkeypatch.chdir(tmp_path)
+    write(Path(name), train=[row("Mine?", "yes")])
+    write(Path("run-b"), train=[row("Not mine?", "no")])
+    for source in (f"hf:{name}", f"hf:{tmp_path / name}"):
+        assert [fact.question for fact in read_facts(source, columns=COLUMNS).facts] == ["Mine?"]
+    write(Path(f"{name}-wrong"), train=[{"q": "Mine?"}])
+    with pytest.raises(UserError) as refusal:
+        read_facts(f"hf:{name}-wrong", columns=COLUMNS)
+    assert str(refusal.value).startswith(f"hf:{name}-wrong: ")
+
+
+def test_what_is_added_to_such_a_folder_is_found(tmp_path: Path) -> None:
+    folder = write(tmp_path / "exp[1]", train=[row("A?", "a")], test=[row("B?", "b")])
+    read_facts(f"hf:{folder}", columns=COLUMNS)
+    (folder / "test.jsonl").unlink()
+    (folder / "validation.jsonl").write_text(json.dumps(row("C?", "c")) + "\n")
+    found = read_facts(f"hf:{folder}", columns=COLUMNS).facts
+    assert {(fact.question, fact.split) for fact in found} == {
+        ("A?", "train"),
+        ("C?", "validation"),
+    }
+
+
 def test_a_parquet_folder_with_the_columns_of_a_fact(tmp_path: Path) -> None:
     folder = tmp_path / "a:b" / "data"
     folder.mkdir(parents=True)

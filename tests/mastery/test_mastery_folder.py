@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -172,6 +173,51 @@ def test_levels_belong_to_one_base_model(mastery: Mastery, base: Path, tuned: Pa
     mastery.require_base({**model_identity(base), "name": "called otherwise"})
     with pytest.raises(UserError, match="holds the mastery of another model"):
         mastery.require_base(model_identity(tuned))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"level": 7}, "row 1: level 7 is above 4"),
+        ({"level": None}, "row 1: level None is no value"),
+        ({"level": "high"}, "column level holds String, not Int32"),
+        ({"mastery": 2.0}, "row 1: mastery 2.0 is above 1"),
+        ({"mastery": float("nan")}, "row 1: mastery nan is not a finite number"),
+        ({"num_completions": 0}, "row 1: num_completions 0 is below 1"),
+        ({"fact_id": "same"}, "fact_id 'same' is in two rows"),
+        ({"uncertain": "yes"}, "column uncertain holds String, not Boolean"),
+    ],
+)
+def test_tables_with_other_values(
+    mastery_folder: Path, tmp_path: Path, change: dict[str, object], message: str
+) -> None:
+    folder = tmp_path / "mastery"
+    folder.mkdir()
+    shutil.copy(mastery_folder / "manifest.json", folder)
+    table = pl.read_parquet(mastery_folder / "mastery.parquet")
+    changed = table.with_columns(pl.lit(value).alias(name) for name, value in change.items())
+    changed.write_parquet(folder / "mastery.parquet")
+    with pytest.raises(UserError, match=re.escape(message)):
+        read_mastery(folder)
+
+
+def test_tables_of_older_versions_lack_the_intervals(mastery_folder: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "mastery"
+    folder.mkdir()
+    shutil.copy(mastery_folder / "manifest.json", folder)
+    table = pl.read_parquet(mastery_folder / "mastery.parquet").select(pl.nth(range(7)))
+    table.write_parquet(folder / "mastery.parquet")
+    assert read_mastery(folder).table.equals(table)
+
+
+def test_facts_that_were_probed_in_part(
+    mastery: Mastery, facts: list[Fact], capsys: pytest.CaptureFixture[str]
+) -> None:
+    strangers = [replace(fact, fact_id=f"new {fact.fact_id}") for fact in facts[:5]]
+    mastery.require_known(facts, "here")
+    assert capsys.readouterr().err == ""
+    mastery.require_known([*facts[:3], *strangers], "here")
+    assert "knows 3 of the 8 facts of here; the others have no level" in capsys.readouterr().err
 
 
 def test_damaged_folders(mastery_folder: Path, tmp_path: Path) -> None:
