@@ -1,7 +1,7 @@
 """Selection and diff by their definition, over whole models in memory.
 
 Written from the definitions alone and sharing no code with the package: change in float32 from the
-stored values; a larger key first, equal keys by tensor name in plain string order, then by flat
+stored values, the base's in the tuned model's type; a larger key first, equal keys by tensor name in plain string order, then by flat
 position; ``bottom`` turns the keys around and leaves the order of ties; share k restores the first
 floor(N k / 100). Only for names spelt as those of a Llama.
 """
@@ -98,11 +98,11 @@ def flat32(tensor: torch.Tensor) -> np.ndarray:
 
 
 def absolute(base: torch.Tensor, tuned: torch.Tensor) -> np.ndarray:
-    return np.abs(flat32(tuned) - flat32(base))
+    return np.abs(flat32(tuned) - flat32(base.to(tuned.dtype)))
 
 
 def relative(base: torch.Tensor, tuned: torch.Tensor) -> np.ndarray:
-    return absolute(base, tuned) / (np.abs(flat32(base)) + EPSILON)
+    return absolute(base, tuned) / (np.abs(flat32(base.to(tuned.dtype))) + EPSILON)
 
 
 @cache
@@ -133,7 +133,7 @@ def rank(
             case "absolute":
                 return absolute(base[name], tuned[name])
             case "small-base":
-                return -np.abs(flat32(base[name]))
+                return -np.abs(flat32(base[name].to(tuned[name].dtype)))
             case "random":
                 return random_keys(name, tuned[name].numel(), seed)
         raise AssertionError(ranking)
@@ -178,5 +178,6 @@ def null(base: Tensors, tuned: Tensors, region: str, seed: int) -> np.ndarray:
         changes = absolute(base[name], tuned[name])
         for start in range(0, len(changes), NULL_RUN):
             generator.shuffle(changes[start : start + NULL_RUN])
-        found.append(changes / (np.abs(flat32(base[name])) + EPSILON))
+        before = base[name].to(tuned[name].dtype)
+        found.append(changes / (np.abs(flat32(before)) + EPSILON))
     return np.concatenate(found)

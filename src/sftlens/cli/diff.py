@@ -35,12 +35,23 @@ def diff(
         )
         measures = result.concentration
         shares: list[Any] = list(measures["relative"])
+        without = result.concentration_without_small_base
         rows = [
-            (f"top {share} %", *(percent(by_share[share]) for by_share in measures.values()))
+            (
+                f"top {share} %",
+                *(percent(held[share]) for held in (*measures.values(), *without.values())),
+                *(_part(result.top[share], of) for of in ("num_zero", "num_small")),
+            )
             for share in shares
         ]
-        print_table("share of the summed change that is held by", ["", *measures], rows)
+        headings = [*measures, *(f"{name} *" for name in without), "base 0", "below 1e-4"]
+        print_table("share of the summed change that is held by", ["", *headings], rows)
         print_line("null: relative change with the sizes of changes shuffled against the weights")
+        print_line(
+            f"*: without the {result.num_small_base:,} parameters whose base is below 1e-4, "
+            f"{result.num_zero_base:,} of them 0; base 0, below 1e-4: part of the top share's "
+            "changed entries that has such a base"
+        )
         print_places(result.modules, "module")
         print_places(result.layers, "layer")
         for note in result.notes:
@@ -59,7 +70,7 @@ def print_places(rows: list[dict[str, Any]], place: str) -> None:
     num_parameters = sum(row["num_parameters"] for row in rows)
     print_table(
         f"by {place}: how much of it changed, and its part of the region, of the change, and of "
-        "the entries that a share restores",
+        "the changed entries that a share restores",
         [place, "changed", "size", *sums, *headings],
         [
             (
@@ -72,6 +83,10 @@ def print_places(rows: list[dict[str, Any]], place: str) -> None:
             if row["num_parameters"]
         ],
     )
+
+
+def _part(top: dict[str, int], of: str) -> str:
+    return percent(top[of] / top["num_changed"] if top["num_changed"] else None)
 
 
 def _few(names: list[str]) -> list[str]:

@@ -67,12 +67,15 @@ def restore(
                 "-" if output["share"] is None else f"{output['share']:g} %",
                 output["num_restored"],
                 output["num_restored_changed"],
+                output["num_restored_zero_base"],
+                output["num_restored_small_base"],
                 percent(output["norm_removed"]),
                 *([] if dry_run else [Path(output["path"]).name]),
             )
             for output in result["outputs"]
         ]
-        columns = ["share", "restored", "of them changed", "squared norm removed"]
+        columns = ["share", "restored", "of them changed", "of these base 0", "below 1e-4"]
+        columns.append("squared norm removed")
         print_table(f"taken back by {method}", columns + ([] if dry_run else ["model"]), rows)
         for output in result["outputs"]:
             if output["warning"]:
@@ -80,6 +83,8 @@ def restore(
         if dry_run:
             _show_needs(result)
         else:
+            for note in result["notes"]:
+                print_line(note)
             print_line(f"written to {out}")
 
     emit(result, as_json, show)

@@ -143,7 +143,29 @@ def open_merged(folder: Path, base: Checkpoint, architecture: Architecture) -> M
             f"the adapter names {config.base_name!r} as its base; it is merged into "
             f"{model_name(base.folder)}"
         )
+    notes += _rounded(base, merges)
     return MergedAdapter(MergedFiles(base, adapter, merges), tuple(notes))
+
+
+def _rounded(base: Checkpoint, merges: Mapping[TensorInfo, Merge]) -> list[str]:
+    """Tell of whole tensors that the adapter stores in a type that cannot hold the base's values.
+
+    The merged model holds them in the base's type, and so do the base and what is restored: there
+    the rounding is a real difference between the two.
+    """
+    names = {info: name for name, info in base.tensors.items()}
+    return [
+        f"the adapter stores {names[info]!r} as {merge.stored.dtype}, the base as {info.dtype}: "
+        f"what rounding to {merge.stored.dtype} did counts as a change there"
+        for info, merge in merges.items()
+        if merge.stored is not None and not _holds(merge.stored.dtype, info.dtype)
+    ]
+
+
+def _holds(dtype: str, other: str) -> bool:
+    """Whether a storage type holds every value of another."""
+    wide = FLOAT_DTYPES[dtype]
+    return torch.promote_types(wide, FLOAT_DTYPES[other]) == wide
 
 
 class _Target(NamedTuple):

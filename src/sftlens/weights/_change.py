@@ -1,4 +1,9 @@
-"""What fine-tuning did to each parameter: the definitions, in numpy."""
+"""What fine-tuning did to each parameter: the definitions, in numpy.
+
+Everywhere the base is taken as the tuned model's storage type holds it. Where the two types differ,
+rounding to the tuned one is what a cast did and not what fine-tuning did: it counts neither as a
+change nor in the size of one.
+"""
 
 from __future__ import annotations
 
@@ -11,21 +16,30 @@ from torch import Tensor
 
 Floats = NDArray[np.float32]
 
+DEFINITION = 2
+"""Of a change, as configurations of finished folders have it: those of 1 counted casts too."""
+
 RELATIVE_EPSILON = np.float32(1e-8)
+
+SMALL_BASE = np.float32(1e-4)
+"""Bases nearer to zero than this are counted apart: what rounding left of them, or made of them,
+decides the relative change there. Most of all it does where the base is exactly 0, as many weights
+of a model are that was unpacked from 4-bit blocks."""
 
 
 def relative_change(base: Tensor, tuned: Tensor) -> Tensor:
     """abs(t - b) / (abs(b) + 1e-8) in float32 (paper section 6, as the official code has it).
 
-    Both tensors have one shape, which is that of the result; they may be of any float type.
+    Both tensors have one shape, which is that of the result; they may be of any float type. ``b``
+    is the base in the storage type of ``tuned``.
     """
-    values = as_float32(base)
+    values = as_float32(base.to(tuned.dtype))
     return torch.from_numpy(relative(absolute(values, as_float32(tuned)), values))
 
 
 def absolute_change(base: Tensor, tuned: Tensor) -> Tensor:
     """abs(t - b) in float32; tensors as in :func:`relative_change`."""
-    return torch.from_numpy(absolute(as_float32(base), as_float32(tuned)))
+    return torch.from_numpy(absolute(as_float32(base.to(tuned.dtype)), as_float32(tuned)))
 
 
 def as_float32(stored: Tensor) -> Floats:
@@ -67,6 +81,6 @@ class Change(NamedTuple):
 
 
 def change_of(base: Tensor, tuned: Tensor) -> Change:
-    """The change of a run of entries as stored, (num_entries,)."""
+    """The change of a run of entries of one storage type, (num_entries,)."""
     values = as_float32(base)
     return Change(values, absolute(values, as_float32(tuned)))

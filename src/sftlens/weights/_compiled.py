@@ -16,8 +16,16 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from sftlens.weights._change import RELATIVE_EPSILON, Change, as_float32
-from sftlens.weights._kernels import NULL_BLOCK, PIECE, Counts, Null, Tallies, permutation
+from sftlens.weights._change import RELATIVE_EPSILON, SMALL_BASE, Change, as_float32
+from sftlens.weights._kernels import (
+    NULL_BLOCK,
+    PIECE,
+    TALLIED,
+    Counts,
+    Null,
+    Tallies,
+    permutation,
+)
 from sftlens.weights._keys import MIX_FIRST, MIX_SECOND, MIX_STEP, Criterion, Keys, random_offset
 from sftlens.weights._methods import bits
 
@@ -42,6 +50,8 @@ _ONE = np.uint64(1) << _COUNT_SHIFT
 _LOWER_MASK = _ONE - np.uint64(1)
 _SPAN = 1 << 23
 _LOWEST = np.int32(-(1 << 31))
+_MAGNITUDE = np.uint32((1 << 31) - 1)
+_SMALL_BITS = SMALL_BASE.view(np.uint32)  # floats that are not negative are ordered as their bits
 
 
 def _compiled(**options: Any) -> Callable[[Callable[..., Any]], Any]:
@@ -101,10 +111,15 @@ class CompiledKernels:
         _count_lower(keys, slots, counts.reshape(-1))
 
     def count_measures(
-        self, change: Change, start: int, null: Null, counts: Sequence[Counts]
-    ) -> None:
+        self,
+        change: Change,
+        start: int,
+        null: Null,
+        counts: Sequence[Counts],
+        small: Sequence[Counts],
+    ) -> int:
         recipe = _null_recipe(change, start, null)
-        _count_measures(recipe, null.stride, *counts)
+        return int(_count_measures(recipe, null.stride, *counts, *small))
 
     def count_measures_lower(
         self,
@@ -113,12 +128,20 @@ class CompiledKernels:
         null: Null,
         slots: Sequence[NDArray[np.int32]],
         counts: Sequence[Counts],
+        small_slots: Sequence[NDArray[np.int32]],
+        small: Sequence[Counts],
     ) -> None:
         recipe = _null_recipe(change, start, null)
-        _count_measures_lower(recipe, null.stride, *slots, *(own.reshape(-1) for own in counts))
+        flat = (own.reshape(-1) for own in (*counts, *small))
+        _count_measures_lower(recipe, null.stride, *slots, *small_slots, *flat)
+
+    def small_base(self, change: Change) -> NDArray[np.bool_]:
+        result = np.empty(len(change.base.bits), dtype=np.bool_)
+        _mark_small(change.base, result)
+        return result
 
     def tally(self, keys: _Recipe, change: Change, cuts: Keys) -> Tallies:
-        above, tied = np.zeros((len(cuts), 3)), np.zeros((len(cuts), 3))
+        above, tied = np.zeros((2, len(cuts), TALLIED))
         _tally(keys, cuts, above, tied)
         return Tallies(above, tied)
 
@@ -127,8 +150,6 @@ class CompiledKernels:
         return result, int(_mask(keys, np.int32(cut), quota, result))
 
     def restored(self, base: Tensor, tuned: Tensor, mask: NDArray[np.bool_]) -> Tensor:
-        if base.dtype != tuned.dtype:
-            base = base.to(tuned.dtype)
         result = torch.empty_like(tuned)
         _select(bits(base), bits(tuned), mask, bits(result))
         return result
@@ -216,6 +237,36 @@ def _add_lower(keys, slots, places):  # type: ignore[no-untyped-def]
             slot = slots[(keys[i] >> 16) + 32768]
             place = (slot << 16) | (keys[i] & 0xFFFF)
             places[place if slot >= 0 else spare + (i & (_NUM_SPARE - 1))] += 1
+
+
+@_compiled()
+def _add_small_upper(keys, base_bits, counts):  # type: ignore[no-untyped-def]
+    """Count the keys whose base is small; gives how many have a base of 0."""
+    num_zero = 0
+    for i in range(keys.size):
+        size = base_bits[i] & _MAGNITUDE
+        if size < _SMALL_BITS:
+            place = np.uint32(keys[i] ^ _LOWEST)
+            counts[place >> 16, 0] += 1
+            counts[place >> 16, 1] += np.int64(place & np.uint32(0xFFFF))
+            num_zero += size == 0
+    return num_zero
+
+
+@_compiled()
+def _add_small_lower(keys, base_bits, slots, places):  # type: ignore[no-untyped-def]
+    for i in range(keys.size):
+        if base_bits[i] & _MAGNITUDE < _SMALL_BITS:
+            slot = slots[(keys[i] >> 16) + 32768]
+            if slot >= 0:
+                places[(slot << 16) | (keys[i] & 0xFFFF)] += 1
+
+
+@_compiled()
+def _mark_small(stored, result):  # type: ignore[no-untyped-def]
+    for i in range(result.size):
+        bits = np.uint32(stored.bits[i]) << stored.shift
+        result[i] = bits & _MAGNITUDE < _SMALL_BITS
 
 
 @_compiled()
@@ -313,7 +364,10 @@ def _null_run(recipe, stride, low):  # type: ignore[no-untyped-def]
 
 
 @_compiled()
-def _count_measures(recipe, stride, relative, absolute, null):  # type: ignore[no-untyped-def]
+def _count_measures(  # type: ignore[no-untyped-def]
+    recipe, stride, relative, absolute, null, small_relative, small_null
+):
+    num_zero = 0
     base, tuned, changes, keys = _scratch(recipe, recipe.order.size)
     packed = np.zeros((3, 65536, 2), np.uint64)
     low = 0
@@ -325,11 +379,14 @@ def _count_measures(recipe, stride, relative, absolute, null):  # type: ignore[n
         _fill(recipe, kind, low, base[:size], tuned[:size], changes[:size], keys[:size])
         if in_null:
             _add_upper(keys[:size], packed[2])
+            _add_small_upper(keys[:size], base[:size], small_null)
             _divide(changes[:size], base[:size].view(np.float32), keys[:size].view(np.float32))
         _add_upper(keys[:size], packed[0])
         _add_upper(changes[:size].view(np.int32), packed[1])
+        num_zero += _add_small_upper(keys[:size], base[:size], small_relative)
         low += size
     _unpack_measures(packed, relative, absolute, null)
+    return num_zero
 
 
 @_compiled()
@@ -341,7 +398,18 @@ def _unpack_measures(packed, relative, absolute, null):  # type: ignore[no-untyp
 
 @_compiled()
 def _count_measures_lower(  # type: ignore[no-untyped-def]
-    recipe, stride, slots_relative, slots_absolute, slots_null, relative, absolute, null
+    recipe,
+    stride,
+    slots_relative,
+    slots_absolute,
+    slots_null,
+    slots_small_relative,
+    slots_small_null,
+    relative,
+    absolute,
+    null,
+    small_relative,
+    small_null,
 ):
     base, tuned, changes, keys = _scratch(recipe, recipe.order.size)
     # Counts of one row, which is a spare, have no slots.
@@ -354,9 +422,13 @@ def _count_measures_lower(  # type: ignore[no-untyped-def]
         _fill(recipe, kind, low, base[:size], tuned[:size], changes[:size], keys[:size])
         if in_null:
             _add_lower(keys[:size], slots_null, null)
+            if small_null.size > 65536:
+                _add_small_lower(keys[:size], base[:size], slots_small_null, small_null)
             _divide(changes[:size], base[:size].view(np.float32), keys[:size].view(np.float32))
         if relative.size > 65536:
             _add_lower(keys[:size], slots_relative, relative)
+        if small_relative.size > 65536:
+            _add_small_lower(keys[:size], base[:size], slots_small_relative, small_relative)
         if absolute.size > 65536:
             _add_lower(changes[:size].view(np.int32), slots_absolute, absolute)
         low += size
@@ -366,6 +438,7 @@ def _count_measures_lower(  # type: ignore[no-untyped-def]
 def _tally(recipe, cuts, above, tied):  # type: ignore[no-untyped-def]
     base, tuned, absolute, keys = _scratch(recipe, _TALLY_RUN)
     squares = np.empty(keys.size, np.float64)
+    small = np.empty(keys.size, np.int64)
     num_entries = recipe.base.bits.size
     by_size = (recipe.kind == _RELATIVE or recipe.kind == _ABSOLUTE) and not recipe.flip
     for low in range(0, num_entries, _TALLY_RUN):
@@ -373,6 +446,11 @@ def _tally(recipe, cuts, above, tied):  # type: ignore[no-untyped-def]
         _fill(recipe, recipe.kind, low, base[:size], tuned[:size], absolute[:size], keys[:size])
         for i in range(size):
             squares[i] = np.float64(absolute[i]) * np.float64(absolute[i])
+        num_small = 0
+        for i in range(size):
+            if base[i] & _MAGNITUDE < _SMALL_BITS and absolute[i] != 0:
+                small[num_small] = i
+                num_small += 1
         for number in range(cuts.size):
             cut = cuts[number]
             num_above = np.int32(0)
@@ -390,6 +468,12 @@ def _tally(recipe, cuts, above, tied):  # type: ignore[no-untyped-def]
             above[number, 0] += num_above
             above[number, 1] += num_changed
             above[number, 2] += norm
+            for place in small[:num_small]:
+                is_zero = base[place] & _MAGNITUDE == 0
+                above[number, 3] += keys[place] > cut
+                above[number, 4] += is_zero and keys[place] > cut
+                tied[number, 3] += keys[place] == cut
+                tied[number, 4] += is_zero and keys[place] == cut
             if num_tied:
                 num_changed = np.int32(0)
                 norm = 0.0

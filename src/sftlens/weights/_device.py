@@ -11,11 +11,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from sftlens.weights._change import RELATIVE_EPSILON, Change
+from sftlens.weights._change import RELATIVE_EPSILON, SMALL_BASE, Change
 from sftlens.weights._kernels import (
     NULL_BLOCK,
     NUM_LOWER,
     NUM_UPPER,
+    TALLIED,
     Counts,
     OneByOne,
     Tallies,
@@ -82,13 +83,20 @@ class DeviceKernels(OneByOne):
     def tally(self, keys: Tensor, change: Change, cuts: Keys) -> Tallies:
         squares = change.absolute.double().square_()
         changed = change.absolute != 0
+        small, zero = changed & self.small_base(change), changed & (change.base == 0)
         sums = []
         for cut in cuts.tolist():
             for chosen in (keys > cut, keys == cut):
                 norm = torch.where(chosen, squares, 0.0).sum()
                 sums += [chosen.sum(), (chosen & changed).sum(), norm]
-        table = torch.stack([value.double() for value in sums]).cpu().numpy().reshape(-1, 2, 3)
+                sums += [(chosen & small).sum(), (chosen & zero).sum()]
+        values = torch.stack([value.double() for value in sums]).cpu().numpy()
+        table = values.reshape(-1, 2, TALLIED)
         return Tallies(table[:, 0], table[:, 1])
+
+    def small_base(self, change: Change) -> Tensor:
+        small: Tensor = change.base.abs() < float(SMALL_BASE)
+        return small
 
     def mask(self, keys: Tensor, cut: int, quota: int) -> tuple[Tensor, int]:
         mask = keys > cut
@@ -101,7 +109,7 @@ class DeviceKernels(OneByOne):
     def restored(self, base: Tensor, tuned: Tensor, mask: Tensor) -> Tensor:
         # Floats are moved and chosen as they are, so that not even the bits of a NaN change.
         base, tuned = base.to(self.device), tuned.to(self.device)
-        return torch.where(mask, base.to(tuned.dtype), tuned).cpu()
+        return torch.where(mask, base, tuned).cpu()
 
     def _shuffled(self, values: Tensor, seed: int) -> Tensor:
         whole = len(values) // NULL_BLOCK * NULL_BLOCK

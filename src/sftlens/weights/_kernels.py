@@ -7,7 +7,7 @@ themselves; counts are numpy arrays for all.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from typing import Any, Literal, NamedTuple, Protocol, get_args
 
@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from sftlens.weights._change import Change, Floats, change_of, relative
+from sftlens.weights._change import SMALL_BASE, Change, Floats, change_of, relative
 from sftlens.weights._keys import Criterion, Keys, float_keys, random_keys, random_offset
 from sftlens.weights._methods import restore
 
@@ -32,15 +32,20 @@ _ZERO_UPPER = 1 << 15  # the upper bits of key 0 are counted here
 
 Measure = Literal["relative", "absolute", "null"]
 MEASURES: tuple[Measure, ...] = get_args(Measure)
+DIVIDED: tuple[Measure, ...] = ("relative", "null")
+"""Those that divide by the base; also counted of the small bases alone (:data:`SMALL_BASE`)."""
 
 Counts = NDArray[np.int64]
 
 
-class Tallies(NamedTuple):
-    """What cuts restore of a run of entries: (num_cuts, 3) each, float64.
+TALLIED = 5  # columns of a tally
 
-    The columns are the number of entries, how many of them had changed, and the sum of their
-    squared changes.
+
+class Tallies(NamedTuple):
+    """What cuts restore of a run of entries: (num_cuts, TALLIED) each, float64.
+
+    The columns are the number of entries, how many of them had changed, the sum of their squared
+    changes, and how many of the changed have a base below :data:`SMALL_BASE` and one of 0.
     """
 
     above: NDArray[np.float64]  # of the entries above each cut
@@ -74,7 +79,7 @@ class Kernels(Protocol):
     """Where whole tensors are worked on."""
 
     def change(self, base: Tensor, tuned: Tensor) -> Change:
-        """The change of a run of entries as stored, (num_entries,)."""
+        """The change of a run of entries of one storage type, (num_entries,)."""
 
     def all_below(self, change: Change, limit: float) -> bool:
         """Whether all changes are numbers below a limit."""
@@ -96,12 +101,21 @@ class Kernels(Protocol):
         """
 
     def count_measures(
-        self, change: Change, start: int, null: Null, counts: Sequence[Counts]
-    ) -> None:
+        self,
+        change: Change,
+        start: int,
+        null: Null,
+        counts: Sequence[Counts],
+        small: Sequence[Counts],
+    ) -> int:
         """:meth:`count_upper` for each of :data:`MEASURES`, with counts of its own.
 
         The changes are those from flat position ``start`` of a tensor on, a multiple of
-        :data:`NULL_BLOCK`.
+        :data:`NULL_BLOCK`. ``small`` has counts for each of :data:`DIVIDED`, of the entries with
+        a base below :data:`SMALL_BASE` alone.
+
+        Returns:
+            How many entries have a base of 0.
         """
 
     def count_measures_lower(
@@ -111,8 +125,16 @@ class Kernels(Protocol):
         null: Null,
         slots: Sequence[NDArray[np.int32]],
         counts: Sequence[Counts],
+        small_slots: Sequence[NDArray[np.int32]],
+        small: Sequence[Counts],
     ) -> None:
-        """:meth:`count_lower` for each of :data:`MEASURES`, with slots and counts of its own."""
+        """:meth:`count_lower` for each of :data:`MEASURES`, with slots and counts of its own.
+
+        Likewise ``small``, for what :meth:`count_measures` calls so.
+        """
+
+    def small_base(self, change: Change) -> Any:
+        """Which entries have a base below :data:`SMALL_BASE`, bool, (num_entries,)."""
 
     def tally(self, keys: Any, change: Change, cuts: Keys) -> Tallies:
         """What each of the cuts restores."""
@@ -125,19 +147,29 @@ class Kernels(Protocol):
         """
 
     def restored(self, base: Tensor, tuned: Tensor, mask: Any) -> Tensor:
-        """Stored entries: the base's where the mask holds, the tuned model's elsewhere."""
+        """Entries of one storage type: the base's where the mask holds, else the tuned model's."""
 
 
 class OneByOne:
     """Steps that do several things, done one by one."""
 
     def count_measures(
-        self: Kernels, change: Change, start: int, null: Null, counts: Sequence[Counts]
-    ) -> None:
+        self: Kernels,
+        change: Change,
+        start: int,
+        null: Null,
+        counts: Sequence[Counts],
+        small: Sequence[Counts],
+    ) -> int:
+        small_base = self.small_base(change)
+        of_small = dict(zip(DIVIDED, small, strict=True))
         for measure, own in zip(MEASURES, counts, strict=True):
             keys = self.keys(Criterion(measure, seed=null.seed), change, "", start)
-            for run in null.runs(keys, start) if measure == "null" else [keys]:
+            for run, is_small in _runs(keys, small_base, measure, null, start):
                 self.count_upper(run, own)
+                if measure in of_small:
+                    self.count_upper(run[is_small], of_small[measure])
+        return int((change.base == 0).sum())
 
     def count_measures_lower(
         self: Kernels,
@@ -146,13 +178,27 @@ class OneByOne:
         null: Null,
         slots: Sequence[NDArray[np.int32]],
         counts: Sequence[Counts],
+        small_slots: Sequence[NDArray[np.int32]],
+        small: Sequence[Counts],
     ) -> None:
+        small_base = self.small_base(change)
+        of_small = dict(zip(DIVIDED, zip(small_slots, small, strict=True), strict=True))
         for measure, own_slots, own in zip(MEASURES, slots, counts, strict=True):
             if len(own) == 1:
                 continue
             keys = self.keys(Criterion(measure, seed=null.seed), change, "", start)
-            for run in null.runs(keys, start) if measure == "null" else [keys]:
+            for run, is_small in _runs(keys, small_base, measure, null, start):
                 self.count_lower(run, own_slots, own)
+                if measure in of_small:
+                    self.count_lower(run[is_small], *of_small[measure])
+
+
+def _runs(
+    keys: Any, small_base: Any, measure: Measure, null: Null, start: int
+) -> Iterable[tuple[Any, Any]]:
+    if measure != "null":
+        return [(keys, small_base)]
+    return zip(null.runs(keys, start), null.runs(small_base, start), strict=True)
 
 
 class NumpyKernels(OneByOne):
@@ -202,14 +248,21 @@ class NumpyKernels(OneByOne):
         np.add.at(counts.reshape(-1), places, 1)
 
     def tally(self, keys: Keys, change: Change, cuts: Keys) -> Tallies:
-        above, tied = np.zeros((len(cuts), 3)), np.zeros((len(cuts), 3))
+        above, tied = np.zeros((2, len(cuts), TALLIED))
         squares = np.square(change.absolute, dtype=np.float64)
+        changed = change.absolute != 0
+        small, zero = changed & self.small_base(change), changed & (change.base == 0)
         for number, cut in enumerate(cuts):
             for part, chosen in ((above, keys > cut), (tied, keys == cut)):
                 part[number, 0] = np.count_nonzero(chosen)
-                part[number, 1] = np.count_nonzero(change.absolute[chosen])
                 part[number, 2] = squares[chosen].sum()
+                for column, counted in ((1, changed), (3, small), (4, zero)):
+                    part[number, column] = np.count_nonzero(counted & chosen)
         return Tallies(above, tied)
+
+    def small_base(self, change: Change) -> NDArray[np.bool_]:
+        small: NDArray[np.bool_] = np.abs(change.base) < SMALL_BASE
+        return small
 
     def mask(self, keys: Keys, cut: int, quota: int) -> tuple[NDArray[np.bool_], int]:
         mask = keys > cut

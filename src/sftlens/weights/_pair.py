@@ -44,11 +44,27 @@ class PairTensor(NamedTuple):
     num_parameters: int
 
 
+class Cast(NamedTuple):
+    """The compared tensors that the base stores in one type and the tuned model in another."""
+
+    base: str  # as safetensors spells it, such as F32
+    tuned: str
+    num_tensors: int
+    num_parameters: int
+
+    def __str__(self) -> str:
+        tensors = "1 tensor" if self.num_tensors == 1 else f"{self.num_tensors} tensors"
+        return (
+            f"the base stores {tensors} as {self.base}, the tuned model as {self.tuned}: a "
+            f"parameter counts as changed where it differs from the base's as {self.tuned} holds it"
+        )
+
+
 class Piece(NamedTuple):
     """A run of entries of one tensor, from flat position ``start`` on."""
 
     start: int
-    base: Tensor  # as stored, (num_entries,)
+    base: Tensor  # in the tuned model's storage type, (num_entries,)
     tuned: Tensor  # as stored, (num_entries,)
 
 
@@ -70,6 +86,16 @@ class CheckpointPair:
     tuned_files: WeightFiles = field(repr=False)
     adapter: bool = False
     """Whether the tuned side is a PEFT adapter, merged into the base as it is read."""
+
+    @property
+    def casts(self) -> list[Cast]:
+        """The storage types that differ between the two sides, each pair of types once."""
+        sizes: dict[tuple[str, str], list[int]] = {}
+        for tensor in self.tensors.values():
+            if tensor.base.dtype != tensor.tuned.dtype:
+                types = tensor.base.dtype, tensor.tuned.dtype
+                sizes.setdefault(types, []).append(tensor.num_parameters)
+        return [Cast(*types, len(own), sum(own)) for types, own in sorted(sizes.items())]
 
     @property
     def num_layers(self) -> int:
@@ -119,12 +145,16 @@ class CheckpointPair:
         return model_companions(self.tuned)
 
     def pieces(self, tensor: PairTensor, size: int = PIECE) -> Iterator[Piece]:
-        """The compared entries of a tensor, in runs of at most ``size``."""
+        """The compared entries of a tensor, in runs of at most ``size``.
+
+        The base's are cast to the storage type of the tuned model's, once and as torch casts, so
+        that whatever is made of a piece leaves out what a cast alone did.
+        """
         base = self.base_files.entries(tensor.base)
         tuned = self.tuned_files.entries(tensor.tuned)
         for start in range(0, tensor.num_parameters, size):
             end = min(start + size, tensor.num_parameters)
-            yield Piece(start, base[start:end], tuned[start:end])
+            yield Piece(start, base[start:end].to(tuned.dtype), tuned[start:end])
 
 
 def open_pair(base: Path, tuned: Path) -> CheckpointPair:
@@ -160,7 +190,7 @@ def open_pair(base: Path, tuned: Path) -> CheckpointPair:
         known, base_known = inventory(tuned_checkpoint), inventory(base_checkpoint)
     aligner = _Aligner(base_checkpoint, tuned_checkpoint, base_files, tuned_files, known)
     aligner.align(base_known)
-    return CheckpointPair(
+    pair = CheckpointPair(
         base=base_checkpoint,
         tuned=tuned_checkpoint,
         tensors=dict(sorted(aligner.tensors.items())),
@@ -170,6 +200,7 @@ def open_pair(base: Path, tuned: Path) -> CheckpointPair:
         tuned_files=tuned_files,
         adapter=adapter,
     )
+    return replace(pair, notes=(*pair.notes, *map(str, pair.casts)))
 
 
 class _Aligner:

@@ -6,7 +6,7 @@ bits, the second the lower 16 bits of those keys whose upper bits are in questio
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -41,11 +41,11 @@ class KeyCounts:
         self.upper = upper
         places = sorted({_last_place(upper[:, 0], rank)[0] for rank in ranks if rank > 0})
         self._known = {place: known for place in places if (known := _known_lower(*upper[place]))}
-        asked = [place for place in places if place not in self._known]
-        self.slots = np.full(NUM_UPPER, -1, dtype=np.int32)
-        self.slots[asked] = np.arange(len(asked), dtype=np.int32)
-        self._of_asked = upper[asked, 0]
-        self.lower: Counts = np.zeros((len(asked) + 1, NUM_LOWER), dtype=np.int64)
+        self.open = [place for place in places if place not in self._known]
+        """Places that the second pass has to tell more of, each with its slot."""
+        self.slots = slots_of(self.open)
+        self._of_open = upper[self.open, 0]
+        self.lower: Counts = no_lower(self.open)
         """Of the second pass; see :meth:`add_lower`."""
 
     @property
@@ -61,7 +61,7 @@ class KeyCounts:
                 :attr:`slots`.
         """
         self.lower = added(parts, self.lower)
-        self.lower[:-1, 0] = self._of_asked - self.lower[:-1, 1:].sum(axis=1)
+        self.lower[:-1, 0] = self._of_open - self.lower[:-1, 1:].sum(axis=1)
 
     def cut(self, rank: int) -> Cut:
         """The cut of the ``rank`` largest keys; ``rank`` is one of those told in the beginning."""
@@ -78,6 +78,46 @@ class KeyCounts:
             return self._known[place].counts()
         counts: Counts = self.lower[self.slots[place]]
         return counts
+
+
+class PartCounts:
+    """Counts of all keys and of those without a part, when that part is counted apart.
+
+    The two have cuts at other places. One table of slots serves both in the second pass over all
+    keys; of the part, few as a rule, only what is subtracted is counted.
+
+    Args:
+        upper: of all keys, as for :class:`KeyCounts`.
+        part: of those that are left out in :attr:`rest`.
+        ranks: gives the ranks of so many keys.
+    """
+
+    def __init__(self, upper: Counts, part: Counts, ranks: Callable[[int], Sequence[int]]) -> None:
+        rest = upper - part
+        self.ranks, self.rest_ranks = ranks(int(upper[:, 0].sum())), ranks(int(rest[:, 0].sum()))
+        self.all, self.rest = KeyCounts(upper, self.ranks), KeyCounts(rest, self.rest_ranks)
+        self._places = sorted({*self.all.open, *self.rest.open})
+        self.slots, self.part_slots = slots_of(self._places), self.rest.slots
+
+    def no_lower(self) -> Counts:
+        """The counts of all keys before the second pass."""
+        return no_lower(self._places)
+
+    def no_part_lower(self) -> Counts:
+        """The counts of the part before the second pass."""
+        return no_lower(self.rest.open)
+
+    def add_lower(self, lower: Iterable[Counts], part: Iterable[Counts]) -> None:
+        """Add the counts of the second pass, as for :meth:`KeyCounts.add_lower`."""
+        whole = added(lower, self.no_lower())
+        self.all.add_lower([self._rows(whole, self.all)])
+        without = self._rows(whole, self.rest)
+        for counts in part:
+            without -= counts
+        self.rest.add_lower([without])
+
+    def _rows(self, lower: Counts, counts: KeyCounts) -> Counts:
+        return lower[[*self.slots[counts.open], -1]]
 
 
 class _AllAlike(NamedTuple):
@@ -102,6 +142,18 @@ def _known_lower(count: int, lower_sum: int) -> _AllAlike | None:
         if lower_sum == count * lower:
             return _AllAlike(lower, int(count))
     return None
+
+
+def slots_of(places: Sequence[int]) -> NDArray[np.int32]:
+    """The slots of places in question, -1 for all others, (65536,)."""
+    slots = np.full(NUM_UPPER, -1, dtype=np.int32)
+    slots[places] = np.arange(len(places), dtype=np.int32)
+    return slots
+
+
+def no_lower(places: Sequence[int]) -> Counts:
+    """The counts of the second pass before the first key, with a row for each slot and a spare."""
+    return np.zeros((len(places) + 1, NUM_LOWER), dtype=np.int64)
 
 
 def no_upper() -> Counts:

@@ -24,7 +24,7 @@ class View:
 
     def __init__(self, kernels: Kernels, name: str, start: int, base: Tensor, tuned: Tensor):
         self.start = start
-        self.base = base  # as stored, (num_entries,)
+        self.base = base  # in the tuned model's storage type, (num_entries,)
         self.tuned = tuned  # as stored, (num_entries,)
         self._kernels = kernels
         self._name = name
@@ -208,10 +208,10 @@ def _whole(pair: CheckpointPair, kernels: Kernels, tensor: PairTensor) -> tuple[
         shape = (tensor.num_parameters // math.prod(shape[1:]), *shape[1:])
     sides = pair.base_files.entries(tensor.base), pair.tuned_files.entries(tensor.tuned)
     base, tuned = (
-        side[: tensor.num_parameters].to(kernels.device, torch.float32).view(shape)
+        side[: tensor.num_parameters].to(sides[1].dtype).to(kernels.device, torch.float32)
         for side in sides
     )
-    return base, tuned
+    return base.view(shape), tuned.view(shape)
 
 
 def matched_interpolation(selection: Selection) -> Interpolation:

@@ -16,6 +16,7 @@ from sftlens.progress import Advance, silent
 from sftlens.texts import encodable
 from sftlens.weights._apply import apply, require_outside, write_rest
 from sftlens.weights._card import Recipe, model_card
+from sftlens.weights._change import DEFINITION
 from sftlens.weights._engine import Engine, best_engine
 from sftlens.weights._pair import CheckpointPair
 from sftlens.weights._plan import Planned, Request, plan
@@ -57,6 +58,8 @@ class Preview(notebook.Tabular):
     """What the disk has free."""
     notes: list[str]
     """On how the two were aligned."""
+    casts: list[dict[str, Any]]
+    """As :attr:`sftlens.weights.DiffResult.casts`."""
 
     def to_polars(self) -> pl.DataFrame:
         """A row a model, with the fields of :class:`RestoredOutput` as columns."""
@@ -72,6 +75,7 @@ class Preview(notebook.Tabular):
             "num_bytes": self.num_bytes,
             "free_bytes": self.free_bytes,
             "notes": self.notes,
+            "casts": self.casts,
             "layers": self._by("layer"),
             "modules": self._by("module"),
         }
@@ -148,6 +152,7 @@ def preview_restoration(
         num_bytes=needed_bytes(pair, len(measured)),
         free_bytes=free_bytes(out),
         notes=list(pair.notes),
+        casts=[cast._asdict() for cast in pair.casts],
     )
 
 
@@ -259,6 +264,7 @@ def _output(
 ) -> RestoredOutput:
     selection = planned.selection
     counted = planned.num_restored is not None
+    ranked = selection if counted else None
     if found is None:
         assert selection is not None
         num_restored_changed, norm_removed = selection.num_restored_changed, selection.norm_removed
@@ -270,7 +276,9 @@ def _output(
         num_parameters=pair.num_parameters(request.region),
         num_restored=planned.num_restored,
         num_restored_changed=num_restored_changed if counted else None,
-        num_ties=selection.num_ties if selection and counted else None,
+        num_restored_small_base=ranked.num_restored_small_base if ranked else None,
+        num_restored_zero_base=ranked.num_restored_zero_base if ranked else None,
+        num_ties=ranked.num_ties if ranked else None,
         norm_removed=norm_removed,
         alpha=planned.alpha,
         warning=selection.warning if selection else None,
@@ -292,4 +300,5 @@ def _config(recipe: Recipe, shares: Sequence[float]) -> dict[str, Any]:
         "tuned_hash": recipe.tuned_hash,
         **recipe.request._asdict(),
         "shares": list(shares),
+        "definition": DEFINITION,
     }

@@ -13,6 +13,15 @@ if TYPE_CHECKING:
     import polars as pl
 
 
+_COUNTS = (
+    "num_restored",
+    "num_restored_changed",
+    "num_restored_small_base",
+    "num_restored_zero_base",
+    "num_ties",
+)
+
+
 @dataclass(frozen=True, kw_only=True)
 class RestoredOutput:
     """One restored model, written or only planned."""
@@ -27,6 +36,10 @@ class RestoredOutput:
     """How many have their base value again; None for a method that moves all of them."""
     num_restored_changed: int | None
     """How many of them fine-tuning had changed; None likewise."""
+    num_restored_small_base: int | None
+    """How many of these have a base below 1e-4, zeros among them; None where no ranking says."""
+    num_restored_zero_base: int | None
+    """How many of these are 0 in the base; None likewise."""
     num_ties: int | None
     """How many are ranked like the last one restored; None where no ranking cuts the region."""
     norm_removed: float
@@ -48,7 +61,7 @@ def outputs_table(outputs: Sequence[RestoredOutput]) -> pl.DataFrame:
 
     nullable = {
         **dict.fromkeys(("share", "alpha"), pl.Float64),
-        **dict.fromkeys(("num_restored", "num_restored_changed", "num_ties"), pl.Int64),
+        **dict.fromkeys(_COUNTS, pl.Int64),
         **dict.fromkeys(("path", "warning"), pl.String),
     }
     return pl.DataFrame([output.as_json() for output in outputs], schema_overrides=nullable)

@@ -10,6 +10,7 @@ from sftlens.checkpoints import resolve_model
 from sftlens.manifest import finished_result, write_manifest
 from sftlens.outputs import new_folder, require_free
 from sftlens.progress import progress
+from sftlens.weights._change import DEFINITION
 from sftlens.weights._diff import PAPER_SHARES, diff
 from sftlens.weights._pair import open_pair
 from sftlens.weights._plan import Request
@@ -52,6 +53,7 @@ def run_diff(
             "tuned": pair.tuned_identity(),
             "region": region,
             "shares": list(shares),
+            "definition": DEFINITION,
         }
         if finished := finished_result(out, stage="diff", config=config):
             return DiffResult(**finished)
@@ -66,7 +68,12 @@ def run_diff(
         layers=found.by("layer").to_dicts(),
         modules=found.by("module").to_dicts(),
         histogram=found.histogram.to_dicts(),
-        notes=list(pair.notes),
+        num_zero_base=found.num_zero_base,
+        num_small_base=found.num_small_base,
+        concentration_without_small_base=found.concentration_without_small_base,
+        top={share: top._asdict() for share, top in found.top.items()},
+        casts=[cast._asdict() for cast in pair.casts],
+        notes=[*pair.notes, *found.notes],
     )
     if out is not None:
         with new_folder(out) as work:
@@ -89,7 +96,11 @@ def run_restore(base: str, tuned: str, request: Request, out: Path) -> RestoreRe
     pair = open_pair(resolve_model(base), resolve_model(tuned, adapter=True))
     total = (request.passes + 1) * pair.num_parameters(request.region)
     with progress("restoring", total) as advance:
-        return RestoreResult(outputs=restore_checkpoints(pair, request, out, advance=advance))
+        return RestoreResult(
+            outputs=restore_checkpoints(pair, request, out, advance=advance),
+            notes=list(pair.notes),
+            casts=[cast._asdict() for cast in pair.casts],
+        )
 
 
 def run_preview(base: str, tuned: str, request: Request, out: Path) -> Preview:

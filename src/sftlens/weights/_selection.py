@@ -19,7 +19,7 @@ from sftlens.errors import UserError
 from sftlens.progress import Advance, silent
 from sftlens.weights._change import Change
 from sftlens.weights._engine import Engine, Shared, best_engine
-from sftlens.weights._kernels import NUM_UPPER, Counts, Kernels, NumpyKernels
+from sftlens.weights._kernels import NUM_UPPER, TALLIED, Counts, Kernels, NumpyKernels
 from sftlens.weights._keys import Criterion, Order, Ranking
 from sftlens.weights._pair import CheckpointPair, PairTensor, Piece
 from sftlens.weights._radix import Cut, KeyCounts, added, no_upper
@@ -31,11 +31,18 @@ _TOO_LARGE_PLACE = NUM_UPPER // 2 + (int(np.float32(_TOO_LARGE).view(np.int32)) 
 
 
 class TensorCounts(NamedTuple):
-    """One tensor's part in a selection; ``tie_quota`` of its entries at the cut are restored."""
+    """One tensor's part in a selection; ``tie_quota`` of its entries at the cut are restored.
+
+    ``num_returned`` of the restored had changed. ``num_top`` is what that number would be if the
+    ties at the cut were spread evenly over all tensors that have some, instead of going by name:
+    it says where changes lie, and not which names come first.
+    """
 
     num_parameters: int
     num_changed: int
     num_restored: int
+    num_returned: int
+    num_top: float
     tie_quota: int
 
 
@@ -54,6 +61,10 @@ class Selection:
     """floor(num_parameters * share / 100)."""
     num_restored_changed: int
     """How many of the restored had changed."""
+    num_restored_small_base: int
+    """How many of these have a base below 1e-4, zeros among them."""
+    num_restored_zero_base: int
+    """How many of these have a base of 0."""
     num_ties: int
     """Parameters whose key equals that of the last one restored."""
     norm_removed: float = field(compare=False)
@@ -65,14 +76,22 @@ class Selection:
 
     @property
     def warning(self) -> str | None:
-        """What to tell when the share goes beyond what fine-tuning changed, else None."""
-        if self.num_restored <= self.num_changed:
-            return None
-        changed = 100 * self.num_changed / self.num_parameters
-        return (
-            f"share {share_label(self.share)}: fine-tuning changed only {changed:.2f} % of the "
-            "parameters; a share beyond that restores parameters that are the base's already"
-        )
+        """What to be careful about: a share beyond what changed, one of zeros; None if nothing."""
+        texts = []
+        if self.num_restored > self.num_changed:
+            changed = 100 * self.num_changed / self.num_parameters
+            texts.append(
+                f"share {share_label(self.share)}: fine-tuning changed only {changed:.2f} % of the "
+                "parameters; a share beyond that restores parameters that are the base's already"
+            )
+        by_relative = self.criterion.ranking == "relative" and self.criterion.order == "top"
+        if by_relative and 2 * self.num_restored_zero_base > self.num_restored_changed:
+            texts.append(
+                f"share {share_label(self.share)}: {self.num_restored_zero_base:,} of the "
+                f"{self.num_restored_changed:,} changed parameters that it restores are 0 in the "
+                "base, which puts any change of them first"
+            )
+        return "; ".join(texts) or None
 
     def masks(
         self, pair: CheckpointPair, name: str, size: int | None = None
@@ -205,7 +224,7 @@ class Passes(NamedTuple):
         for piece in self.pieces(kernels, tensor):
             change = kernels.change(piece.base, piece.tuned)
             if not kernels.all_below(change, _TOO_LARGE):
-                raise _not_comparable(tensor, piece)
+                raise _not_comparable(self.pair, tensor, piece)
             yield piece.start, change
 
 
@@ -231,11 +250,18 @@ def require_finite(
     engine.each(passes.tensors, read)
 
 
-def _not_comparable(tensor: PairTensor, piece: Piece) -> UserError:
+def _not_comparable(pair: CheckpointPair, tensor: PairTensor, piece: Piece) -> UserError:
     base, tuned = (side.double().numpy() for side in (piece.base, piece.tuned))
     with np.errstate(invalid="ignore"):
         place = int(np.argmin(np.abs(tuned - base) < _TOO_LARGE))
-    values = {"base": float(base[place]), "tuned model": float(tuned[place])}
+    stored = float(pair.base_files.entries(tensor.base)[piece.start + place])
+    if math.isfinite(stored) and math.isinf(base[place]) and math.isfinite(tuned[place]):
+        return UserError(
+            f"{tensor.name!r} holds {stored} in the base ({tensor.base.file}, flat position "
+            f"{piece.start + place}), more than {tensor.tuned.dtype}, the tuned model's storage "
+            f"type, can hold; save the tuned model as {tensor.base.dtype}"
+        )
+    values = {"base": stored, "tuned model": float(tuned[place])}
     side = max(values, key=lambda side: _wildness(values[side]))
     file = (tensor.base if side == "base" else tensor.tuned).file
     return UserError(
@@ -280,10 +306,12 @@ class _Sums(NamedTuple):
     num_entries: int
     num_changed: int
     norm: float  # sum of the squared changes
+    num_small_base: int  # of the changed
+    num_zero_base: int  # likewise
 
     @classmethod
     def of(cls, row: NDArray[np.float64]) -> _Sums:
-        return cls(int(row[0]), int(row[1]), float(row[2]))
+        return cls(int(row[0]), int(row[1]), float(row[2]), int(row[3]), int(row[4]))
 
 
 class _Tally(NamedTuple):
@@ -307,7 +335,7 @@ def tallied(
     cut_keys = np.array([*(cut.key for cut in cuts), _SMALLEST_KEY], dtype=np.int32)
 
     def tally(kernels: Kernels, tensor: PairTensor) -> NDArray[np.float64]:
-        sums = np.zeros((2, len(cut_keys), 3))
+        sums = np.zeros((2, len(cut_keys), TALLIED))
         for start, change in passes.changes(kernels, tensor):
             keys = kernels.keys(criterion, change, tensor.name, start)
             sums += kernels.tally(keys, change, cut_keys)
@@ -335,20 +363,25 @@ def _selection(
 ) -> Selection:
     tensors: dict[str, TensorCounts] = {}
     restored: list[_Sums] = []
+    num_ties = sum(tally.tied.num_entries for tally in tallies.values()) if cut.quota else 0
     quota_left = cut.quota
     for tensor in passes.tensors:
         above, tied = tallies[tensor.name]
         quota = min(tied.num_entries, quota_left)
-        if tied.num_changed == 0:
-            tied = _Sums(quota, 0, 0.0)
-        elif 0 < quota < tied.num_entries:
+        part = cut.quota / num_ties if num_ties else 0.0
+        num_top = above.num_changed + part * tied.num_changed
+        if not quota or not tied.num_changed:
+            tied = _Sums(quota, 0, 0.0, 0, 0)
+        elif quota < tied.num_entries:
             tied = _first_ties(passes, criterion, tensor, cut.key, quota)
-        restored += [above, tied] if quota else [above]
+        restored += [above, tied]
         quota_left -= quota
         tensors[tensor.name] = TensorCounts(
             num_parameters=whole[tensor.name].num_entries,
             num_changed=whole[tensor.name].num_changed,
             num_restored=above.num_entries + quota,
+            num_returned=above.num_changed + tied.num_changed,
+            num_top=num_top,
             tie_quota=quota,
         )
     norm = math.fsum(sums.norm for sums in whole.values())
@@ -360,7 +393,9 @@ def _selection(
         num_changed=sum(counts.num_changed for counts in tensors.values()),
         num_restored=cut.num_above + cut.quota,
         num_restored_changed=sum(sums.num_changed for sums in restored),
-        num_ties=sum(tally.tied.num_entries for tally in tallies.values()) if cut.quota else 0,
+        num_restored_small_base=sum(sums.num_small_base for sums in restored),
+        num_restored_zero_base=sum(sums.num_zero_base for sums in restored),
+        num_ties=num_ties,
         norm_removed=min(1.0, norm_restored / norm) if norm else 0.0,
         cut=cut,
         tensors=tensors,
@@ -372,14 +407,14 @@ def _first_ties(
 ) -> _Sums:
     """Of the first ``quota`` entries of a tensor whose key is that of the cut."""
     kernels = NumpyKernels()
-    num_changed, norm, left = 0, 0.0, quota
+    found, left = np.zeros(TALLIED), quota
     for piece in passes.pair.pieces(tensor, kernels.piece_size):
         change = kernels.change(piece.base, piece.tuned)
-        ties = np.flatnonzero(kernels.keys(criterion, change, tensor.name, piece.start) == cut)
-        squares = np.square(change.absolute[ties[:left]], dtype=np.float64)
-        num_changed += int(np.count_nonzero(squares))
-        norm += float(squares.sum())
-        left -= min(left, len(ties))
+        keys = kernels.keys(criterion, change, tensor.name, piece.start)
+        ties = np.flatnonzero(keys == cut)[:left]
+        own = Change(change.base[ties], change.absolute[ties])
+        found += kernels.tally(keys[ties], own, np.array([cut], dtype=np.int32)).tied[0]
+        left -= len(ties)
         if not left:
             break
-    return _Sums(quota, num_changed, norm)
+    return _Sums.of(found)

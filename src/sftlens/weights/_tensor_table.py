@@ -13,11 +13,15 @@ if TYPE_CHECKING:
     import polars as pl
 
 
+_PARTS = {"sum_": "", "num_top_": "restored_", "num_returned_": "restored_"}
+
+
 class TensorSums(NamedTuple):
-    """The summed changes of one tensor."""
+    """The summed changes of one tensor, and how many of its bases are 0."""
 
     relative: float
     absolute: float
+    num_zero_base: int
 
 
 def tensor_table(
@@ -31,6 +35,10 @@ def tensor_table(
         tensors: of the region.
         selections: of the region, each by another share; at least one.
         sums: by tensor name; without them the columns of sums are left out.
+
+    Beside ``num_restored_{share}`` stands how many of the restored had changed: with sums, which
+    describe the change, as ``num_top_{share}``, ties at the cut spread evenly; without them, where
+    a restoration is described, as ``num_returned_{share}``. See :class:`TensorCounts`.
     """
     import polars as pl
 
@@ -49,7 +57,12 @@ def tensor_table(
             row["sum_relative"] = sums[tensor.name].relative
             row["sum_absolute"] = sums[tensor.name].absolute
         for selection, count in zip(selections, counts, strict=True):
-            row[f"num_restored_{share_label(selection.share)}"] = count.num_restored
+            label = share_label(selection.share)
+            row[f"num_restored_{label}"] = count.num_restored
+            if sums is None:
+                row[f"num_returned_{label}"] = count.num_returned
+            else:
+                row[f"num_top_{label}"] = count.num_top
         rows.append(row)
     schema = {"name": pl.String, "layer": pl.Int64, "module": pl.String, "region": pl.String}
     return pl.DataFrame(rows, schema_overrides=schema, infer_schema_length=None)
@@ -65,16 +78,17 @@ def by_place(tensors: pl.DataFrame, place: str) -> pl.DataFrame:
     Returns:
         One row a layer or module: its name; num_parameters; num_changed; and as far as the table
         has them ``relative`` and ``absolute``, its fraction of the region's summed change, and
-        ``restored_{share}``, the fraction of the restored entries that lie in it. Fractions are
-        null where there is nothing to divide.
+        ``restored_{share}``, the fraction that lies in it of the entries that had changed and that
+        the share restores. Fractions are null where there is nothing to divide.
     """
     import polars as pl
 
     sums = tensors.group_by(place, maintain_order=True).agg(pl.col("^(num|sum)_.*$").sum())
     parts = [
-        _fraction(name).alias(name.removeprefix("sum_").removeprefix("num_"))
+        _fraction(name).alias(alias)
         for name in sums.columns
-        if name.startswith(("sum_", "num_restored_"))
+        for prefix, called in _PARTS.items()
+        if (alias := name.replace(prefix, called, 1)) != name
     ]
     return sums.select(place, "num_parameters", "num_changed", *parts).sort(place, nulls_last=True)
 
