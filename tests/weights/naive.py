@@ -1,9 +1,9 @@
 """Selection and diff by their definition, over whole models in memory.
 
 Written from the definitions alone and sharing no code with the package: change in float32 from the
-stored values, the base's in the tuned model's type; a larger key first, equal keys by tensor name in plain string order, then by flat
-position; ``bottom`` turns the keys around and leaves the order of ties; share k restores the first
-floor(N k / 100). Only for names spelt as those of a Llama.
+stored values, the base's in the tuned model's type; a larger key first, equal keys by tensor name
+in plain string order, then by flat position; ``bottom`` turns the keys around and leaves the order
+of ties; share k restores the first floor(N k / 100). Only for names spelt as those of a Llama.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ import torch
 Tensors = Mapping[str, torch.Tensor]
 
 EPSILON = np.float32(1e-8)
+SMALL = np.float32(1e-4)
 NULL_RUN = 1 << 15
 _BITS_31, _BITS_64 = (1 << 31) - 1, (1 << 64) - 1
 
@@ -30,6 +31,10 @@ class Naive(NamedTuple):
 
     masks: dict[str, np.ndarray]  # bool, flat, by tensor name
     num_restored_changed: int
+    num_small_base: int  # of these
+    num_zero_base: int  # of these
+    returned: dict[str, int]  # how many of these lie in a tensor, by name
+    tops: dict[str, float]  # the same with ties at the cut spread evenly
     num_ties: int
     norm_removed: float
 
@@ -39,6 +44,7 @@ class Ranked(NamedTuple):
 
     names: list[str]
     ends: np.ndarray  # where each tensor ends among the parameters in the order of their names
+    bases: np.ndarray  # abs(b), in the order of names
     changes: np.ndarray  # abs(t - b), in the order of names
     keys: np.ndarray  # in the order of names
     order: np.ndarray  # places among the parameters in the order of names, first restored first
@@ -54,11 +60,21 @@ class Ranked(NamedTuple):
         chosen[self.order[:num_restored]] = True
         squares = self.changes.astype(np.float64) ** 2
         num_ties = 0
+        weights = np.zeros(len(self.keys))  # of entries: 1 above the cut, a part at it
         if num_restored:
-            num_ties = np.count_nonzero(self.keys == self.keys[self.order[num_restored - 1]])
+            last = self.keys[self.order[num_restored - 1]]
+            num_ties = np.count_nonzero(self.keys == last)
+            weights[chosen] = 1
+            weights[self.keys == last] = np.mean(chosen[self.keys == last])
+        returned = chosen & (self.changes != 0)
+        weights[self.changes == 0] = 0
         return Naive(
             masks=self.by_name(chosen),
-            num_restored_changed=np.count_nonzero(self.changes[chosen]),
+            num_restored_changed=np.count_nonzero(returned),
+            num_small_base=np.count_nonzero(self.bases[returned] < SMALL),
+            num_zero_base=np.count_nonzero(self.bases[returned] == 0),
+            returned={n: np.count_nonzero(part) for n, part in self.by_name(returned).items()},
+            tops={name: part.sum() for name, part in self.by_name(weights).items()},
             num_ties=num_ties,
             norm_removed=squares[chosen].sum() / squares.sum() if squares.any() else 0.0,
         )
@@ -97,12 +113,17 @@ def flat32(tensor: torch.Tensor) -> np.ndarray:
     return tensor.float().flatten().numpy()
 
 
+def size_of_base(base: torch.Tensor, tuned: torch.Tensor) -> np.ndarray:
+    """abs(b) as the tuned model's type holds it."""
+    return np.abs(flat32(base.to(tuned.dtype)))
+
+
 def absolute(base: torch.Tensor, tuned: torch.Tensor) -> np.ndarray:
     return np.abs(flat32(tuned) - flat32(base.to(tuned.dtype)))
 
 
 def relative(base: torch.Tensor, tuned: torch.Tensor) -> np.ndarray:
-    return absolute(base, tuned) / (np.abs(flat32(base.to(tuned.dtype))) + EPSILON)
+    return absolute(base, tuned) / (size_of_base(base, tuned) + EPSILON)
 
 
 @cache
@@ -133,7 +154,7 @@ def rank(
             case "absolute":
                 return absolute(base[name], tuned[name])
             case "small-base":
-                return -np.abs(flat32(base[name].to(tuned[name].dtype)))
+                return -size_of_base(base[name], tuned[name])
             case "random":
                 return random_keys(name, tuned[name].numel(), seed)
         raise AssertionError(ranking)
@@ -142,6 +163,7 @@ def rank(
     return Ranked(
         names=names,
         ends=np.cumsum([tuned[name].numel() for name in names]),
+        bases=np.concatenate([size_of_base(base[name], tuned[name]) for name in names]),
         changes=np.concatenate([absolute(base[name], tuned[name]) for name in names]),
         keys=keys,
         # A stable sort leaves equal keys by name and position.
@@ -178,6 +200,5 @@ def null(base: Tensors, tuned: Tensors, region: str, seed: int) -> np.ndarray:
         changes = absolute(base[name], tuned[name])
         for start in range(0, len(changes), NULL_RUN):
             generator.shuffle(changes[start : start + NULL_RUN])
-        before = base[name].to(tuned[name].dtype)
-        found.append(changes / (np.abs(flat32(before)) + EPSILON))
+        found.append(changes / (size_of_base(base[name], tuned[name]) + EPSILON))
     return np.concatenate(found)

@@ -114,14 +114,31 @@ def subnormal(like: torch.Tensor) -> torch.Tensor:
     return values
 
 
+DTYPES = (torch.bfloat16, torch.float16, torch.float32, torch.float64)
+
+
 def mixed(like: torch.Tensor) -> torch.Tensor:
-    dtypes = (torch.bfloat16, torch.float16, torch.float32, torch.float64)
-    dtype = dtypes[int(torch.randint(len(dtypes), (1,)))]
+    dtype = DTYPES[int(torch.randint(len(DTYPES), (1,)))]
     return (torch.randn(like.shape) * 0.02).bfloat16().to(dtype)
 
 
 def mixed_noise(before: torch.Tensor) -> torch.Tensor:
     return mixed(before) if torch.rand(1) < 0.2 else mixed(before) * 0.01 + before
+
+
+def any_type(like: torch.Tensor) -> torch.Tensor:
+    """Values of all digits that a type has; some so large or small that others cannot hold them."""
+    values = torch.randn(like.shape, dtype=torch.float64) * 0.02
+    values[torch.rand(like.shape) < 0.05] *= 1e-6
+    return values.to(DTYPES[int(torch.randint(len(DTYPES), (1,)))])
+
+
+def cast_and_moved(before: torch.Tensor) -> torch.Tensor:
+    """Half of the entries are only cast, from any type to any other."""
+    dtype = DTYPES[int(torch.randint(len(DTYPES), (1,)))]
+    cast = before.to(dtype)
+    moved = (before.float() * (1 + 0.05 * torch.randn(before.shape))).to(dtype)
+    return torch.where(torch.rand(before.shape) < 0.5, cast, moved)
 
 
 class Recipe(NamedTuple):
@@ -136,6 +153,7 @@ RECIPES = {
     "f16": Recipe(bases(torch.float16), rounded(torch.float16, 1e-5), (2, 1)),
     "f32": Recipe(subnormal, subnormal, (1, 1)),
     "mixed": Recipe(mixed, mixed_noise, (3, 2)),
+    "cast": Recipe(any_type, cast_and_moved, (1, 2)),
     "grid": Recipe(grid(2**-7, 4), grid(2**-7, 4), (2, 5), num_layers=11),
 }
 
@@ -234,7 +252,7 @@ def test_the_pairs_are_as_awkward_as_they_are_meant(cases: dict[str, Case]) -> N
         changes = [naive.absolute(case.base[n], case.tuned[n]) for n in case.tuned]
         return sum(map(np.count_nonzero, changes)), sum(map(len, changes))
 
-    for name in ("bf16", "f16"):
+    for name in ("bf16", "f16", "cast"):
         changed, count = num_changed(name)
         assert 0.35 < changed / count < 0.65
     for name in ("bf16", "grid"):
@@ -246,6 +264,8 @@ def test_the_pairs_are_as_awkward_as_they_are_meant(cases: dict[str, Case]) -> N
     assert any(((values != 0) & (np.abs(values) < 1e-38)).any() for values in floats)
     assert any((np.signbit(values) & (values == 0)).any() for values in floats)
     assert len({tensor.dtype for tensor in cases["mixed"].tuned.values()}) == 4
+    both = [(cases["cast"].base[n].dtype, t.dtype) for n, t in cases["cast"].tuned.items()]
+    assert len(set(both)) > 8
 
 
 @pytest.mark.parametrize("ranking", RANKINGS)
@@ -286,12 +306,16 @@ def require_selections(
             assert selection.num_changed == num_changed
             assert selection.num_restored == naive.num_of(share, len(expected_order.keys))
             assert selection.num_restored_changed == expected.num_restored_changed
+            assert selection.num_restored_small_base == expected.num_small_base
+            assert selection.num_restored_zero_base == expected.num_zero_base
             assert selection.num_ties == expected.num_ties
             assert selection.norm_removed == pytest.approx(expected.norm_removed, rel=1e-9)
             for name, counts in selection.tensors.items():
                 assert counts.num_parameters == len(changes[name])
                 assert counts.num_changed == np.count_nonzero(changes[name])
                 assert counts.num_restored == np.count_nonzero(expected.masks[name])
+                assert counts.num_returned == expected.returned[name]
+                assert counts.num_top == pytest.approx(expected.tops[name], rel=1e-9)
             if share in (1, 57.9):
                 require_same(masks(case.pair, selection), expected.masks)
 
@@ -308,10 +332,17 @@ def test_diffs(case: Case, ranked: Callable[..., naive.Ranked], chosen: dict[str
         assert found.num_changed == np.count_nonzero(order.keys)
         assert found.num_parameters == len(order.keys)
     order = ranked("all", "relative", "top")
+    assert found.num_zero_base == np.count_nonzero(order.bases == 0)
+    assert found.num_small_base == np.count_nonzero(order.bases < naive.SMALL)
+    large = order.keys[order.bases >= naive.SMALL]
+    expected = {f"{share:g}": naive.held(large, share) for share in SHARES}
+    assert found.concentration_without_small_base["relative"] == pytest.approx(expected, rel=1e-9)
     for share, selection in zip(SHARES, found.selections, strict=True):
         expected = order.share(share)
         counts = [np.count_nonzero(mask) for mask in expected.masks.values()]
         assert found.tensors[f"num_restored_{share:g}"].to_list() == counts
+        tops = found.tensors[f"num_top_{share:g}"].to_list()
+        assert tops == pytest.approx([*expected.tops.values()], rel=1e-9)
         assert [count.num_restored for count in selection.tensors.values()] == counts
         assert selection.num_restored_changed == expected.num_restored_changed
         assert selection.num_ties == expected.num_ties
@@ -327,6 +358,7 @@ def test_diffs(case: Case, ranked: Callable[..., naive.Ranked], chosen: dict[str
         ("f32", "small-base", "top", "all"),
         ("mixed", "relative", "top", "all"),
         ("mixed", "random", "bottom", "embeddings"),
+        ("cast", "relative", "top", "all"),
         ("grid", "relative", "top", "all"),
         ("grid", "absolute", "top", "attention"),
         ("grid", "small-base", "bottom", "mlp"),
@@ -357,6 +389,8 @@ def test_restored_bytes(
         wrong = [n for n in expected if not same_bits(written[n], expected[n])]
         assert wrong == []
         assert output.num_restored_changed == share.num_restored_changed
+        assert output.num_restored_small_base == share.num_small_base
+        assert output.num_restored_zero_base == share.num_zero_base
         assert output.num_ties == share.num_ties
 
 
@@ -400,12 +434,15 @@ def test_selections_in_large_tensors(
 
 
 def test_the_null_of_large_tensors(large: Case, chosen: dict[str, Any]) -> None:
-    found = diff(large.pair, shares=[1, 20], seed=SEED, **chosen).concentration
+    change = diff(large.pair, shares=[1, 20], seed=SEED, **chosen)
+    found = change.concentration
     null = naive.null(large.base, large.tuned, "blocks", SEED)
     for share in (1, 20):
         # Another permutation of a million entries gives nearly the same figure.
         assert found["null"][f"{share}"] == pytest.approx(naive.held(null, share), abs=2e-3)
         assert found["null"][f"{share}"] > found["relative"][f"{share}"] + 1e-2
+    # No base is small here.
+    assert change.concentration_without_small_base == {m: found[m] for m in ("relative", "null")}
 
 
 def test_the_null_of_a_part_of_the_runs(
@@ -428,6 +465,25 @@ def test_the_null_of_a_part_of_the_runs(
         expected = np.sort(null.astype(np.float64))[::-1]
         held = expected[: len(null) * share // 100].sum() / expected.sum()
         assert found[f"{share}"] == pytest.approx(held, rel=1e-9)
+
+
+@pytest.mark.parametrize("name", ["bf16", "f32", "cast"])
+def test_the_null_without_small_bases(
+    cases: dict[str, Case], chosen: dict[str, Any], name: str
+) -> None:
+    """Small bases are left out of the null where the shuffled changes land."""
+    case = cases[name]
+    shuffled, bases = [], []
+    for tensor in naive.names_of(case.tuned, "all"):
+        sides = case.base[tensor], case.tuned[tensor]
+        order = np.random.default_rng(SEED).permutation(sides[0].numel())
+        bases.append(naive.size_of_base(*sides))
+        shuffled.append(naive.absolute(*sides)[order] / (bases[-1] + naive.EPSILON))
+    large = np.concatenate(bases) >= naive.SMALL
+    assert 0 < np.count_nonzero(~large) < len(large)
+    found = diff(case.pair, region="all", shares=SHARES, seed=SEED, **chosen)
+    expected = {f"{s:g}": naive.held(np.concatenate(shuffled)[large], s) for s in SHARES}
+    assert found.concentration_without_small_base["null"] == pytest.approx(expected, rel=1e-9)
 
 
 @pytest.mark.parametrize("shuffled", ["within", "across"])

@@ -88,7 +88,8 @@ def test_the_table_says_where_the_restored_lie(pair: CheckpointPair) -> None:
     assert found.tensors.columns == [
         *("name", "layer", "module", "region", "num_parameters", "num_changed"),
         *("sum_relative", "sum_absolute"),
-        *("num_restored_0.1", "num_restored_20", "num_restored_60"),
+        *("num_restored_0.1", "num_top_0.1", "num_restored_20", "num_top_20"),
+        *("num_restored_60", "num_top_60"),
     ]
     assert found.tensors.schema["layer"] == pl.Int64
     num_parameters = pair.num_parameters("all")

@@ -240,26 +240,29 @@ def _add_lower(keys, slots, places):  # type: ignore[no-untyped-def]
 
 
 @_compiled()
-def _add_small_upper(keys, base_bits, counts):  # type: ignore[no-untyped-def]
-    """Count the keys whose base is small; gives how many have a base of 0."""
-    num_zero = 0
-    for i in range(keys.size):
-        size = base_bits[i] & _MAGNITUDE
-        if size < _SMALL_BITS:
-            place = np.uint32(keys[i] ^ _LOWEST)
-            counts[place >> 16, 0] += 1
-            counts[place >> 16, 1] += np.int64(place & np.uint32(0xFFFF))
-            num_zero += size == 0
-    return num_zero
+def _find_small(base_bits, small):  # type: ignore[no-untyped-def]
+    """Write the places of small bases to ``small``, (num_entries,); gives how many there are."""
+    num_small = 0
+    for i in range(base_bits.size):  # without a branch that the processor would guess wrong
+        small[num_small] = i
+        num_small += base_bits[i] & _MAGNITUDE < _SMALL_BITS
+    return num_small
 
 
 @_compiled()
-def _add_small_lower(keys, base_bits, slots, places):  # type: ignore[no-untyped-def]
-    for i in range(keys.size):
-        if base_bits[i] & _MAGNITUDE < _SMALL_BITS:
-            slot = slots[(keys[i] >> 16) + 32768]
-            if slot >= 0:
-                places[(slot << 16) | (keys[i] & 0xFFFF)] += 1
+def _add_upper_of(keys, places, counts):  # type: ignore[no-untyped-def]
+    for i in places:
+        place = np.uint32(keys[i] ^ _LOWEST)
+        counts[place >> 16, 0] += 1
+        counts[place >> 16, 1] += np.int64(place & np.uint32(0xFFFF))
+
+
+@_compiled()
+def _add_lower_of(keys, places, slots, counts):  # type: ignore[no-untyped-def]
+    for i in places:
+        slot = slots[(keys[i] >> 16) + 32768]
+        if slot >= 0:
+            counts[(slot << 16) | (keys[i] & 0xFFFF)] += 1
 
 
 @_compiled()
@@ -315,12 +318,13 @@ def _scratch(recipe, run):  # type: ignore[no-untyped-def]
         np.empty(size, np.uint32),
         np.empty(size, np.float32),
         np.empty(size, np.int32),
+        np.empty(size, np.int32),
     )
 
 
 @_compiled()
 def _num_below(recipe, limit):  # type: ignore[no-untyped-def]
-    base, tuned, absolute, keys = _scratch(recipe, _RUN)
+    base, tuned, absolute, keys, _ = _scratch(recipe, _RUN)
     num_entries = recipe.base.bits.size
     num_below = 0
     for low in range(0, num_entries, _RUN):
@@ -333,7 +337,7 @@ def _num_below(recipe, limit):  # type: ignore[no-untyped-def]
 
 @_compiled()
 def _count_upper(recipe, counts):  # type: ignore[no-untyped-def]
-    base, tuned, absolute, keys = _scratch(recipe, _RUN)
+    base, tuned, absolute, keys, _ = _scratch(recipe, _RUN)
     packed = np.zeros((65536, 2), np.uint64)
     num_entries = recipe.base.bits.size
     for low in range(0, num_entries, _RUN):
@@ -347,7 +351,7 @@ def _count_upper(recipe, counts):  # type: ignore[no-untyped-def]
 
 @_compiled()
 def _count_lower(recipe, slots, places):  # type: ignore[no-untyped-def]
-    base, tuned, absolute, keys = _scratch(recipe, _RUN)
+    base, tuned, absolute, keys, _ = _scratch(recipe, _RUN)
     num_entries = recipe.base.bits.size
     for low in range(0, num_entries, _RUN):
         size = min(_RUN, num_entries - low)
@@ -368,7 +372,7 @@ def _count_measures(  # type: ignore[no-untyped-def]
     recipe, stride, relative, absolute, null, small_relative, small_null
 ):
     num_zero = 0
-    base, tuned, changes, keys = _scratch(recipe, recipe.order.size)
+    base, tuned, changes, keys, places = _scratch(recipe, recipe.order.size)
     packed = np.zeros((3, 65536, 2), np.uint64)
     low = 0
     while low < recipe.base.bits.size:
@@ -377,13 +381,16 @@ def _count_measures(  # type: ignore[no-untyped-def]
         in_null, size = _null_run(recipe, stride, low)
         kind = _NULL if in_null else _RELATIVE
         _fill(recipe, kind, low, base[:size], tuned[:size], changes[:size], keys[:size])
+        small = places[: _find_small(base[:size], places)]
+        for i in small:
+            num_zero += base[i] & _MAGNITUDE == 0
         if in_null:
             _add_upper(keys[:size], packed[2])
-            _add_small_upper(keys[:size], base[:size], small_null)
+            _add_upper_of(keys[:size], small, small_null)
             _divide(changes[:size], base[:size].view(np.float32), keys[:size].view(np.float32))
         _add_upper(keys[:size], packed[0])
         _add_upper(changes[:size].view(np.int32), packed[1])
-        num_zero += _add_small_upper(keys[:size], base[:size], small_relative)
+        _add_upper_of(keys[:size], small, small_relative)
         low += size
     _unpack_measures(packed, relative, absolute, null)
     return num_zero
@@ -411,7 +418,7 @@ def _count_measures_lower(  # type: ignore[no-untyped-def]
     small_relative,
     small_null,
 ):
-    base, tuned, changes, keys = _scratch(recipe, recipe.order.size)
+    base, tuned, changes, keys, places = _scratch(recipe, recipe.order.size)
     # Counts of one row, which is a spare, have no slots.
     has_null = null.size > 65536
     low = 0
@@ -420,15 +427,14 @@ def _count_measures_lower(  # type: ignore[no-untyped-def]
         in_null = in_null and has_null
         kind = _NULL if in_null else _RELATIVE
         _fill(recipe, kind, low, base[:size], tuned[:size], changes[:size], keys[:size])
+        small = places[: _find_small(base[:size], places)]
         if in_null:
             _add_lower(keys[:size], slots_null, null)
-            if small_null.size > 65536:
-                _add_small_lower(keys[:size], base[:size], slots_small_null, small_null)
+            _add_lower_of(keys[:size], small, slots_small_null, small_null)
             _divide(changes[:size], base[:size].view(np.float32), keys[:size].view(np.float32))
         if relative.size > 65536:
             _add_lower(keys[:size], slots_relative, relative)
-        if small_relative.size > 65536:
-            _add_small_lower(keys[:size], base[:size], slots_small_relative, small_relative)
+        _add_lower_of(keys[:size], small, slots_small_relative, small_relative)
         if absolute.size > 65536:
             _add_lower(changes[:size].view(np.int32), slots_absolute, absolute)
         low += size
@@ -436,9 +442,10 @@ def _count_measures_lower(  # type: ignore[no-untyped-def]
 
 @_compiled(fastmath={"reassoc"})
 def _tally(recipe, cuts, above, tied):  # type: ignore[no-untyped-def]
-    base, tuned, absolute, keys = _scratch(recipe, _TALLY_RUN)
+    base, tuned, absolute, keys, places = _scratch(recipe, _TALLY_RUN)
     squares = np.empty(keys.size, np.float64)
-    small = np.empty(keys.size, np.int64)
+    small_keys = np.empty(keys.size, np.int32)  # of the changed entries with a small base
+    small_zero = np.empty(keys.size, np.bool_)
     num_entries = recipe.base.bits.size
     by_size = (recipe.kind == _RELATIVE or recipe.kind == _ABSOLUTE) and not recipe.flip
     for low in range(0, num_entries, _TALLY_RUN):
@@ -446,11 +453,12 @@ def _tally(recipe, cuts, above, tied):  # type: ignore[no-untyped-def]
         _fill(recipe, recipe.kind, low, base[:size], tuned[:size], absolute[:size], keys[:size])
         for i in range(size):
             squares[i] = np.float64(absolute[i]) * np.float64(absolute[i])
+        small = places[: _find_small(base[:size], places)]
         num_small = 0
-        for i in range(size):
-            if base[i] & _MAGNITUDE < _SMALL_BITS and absolute[i] != 0:
-                small[num_small] = i
-                num_small += 1
+        for i in small:
+            small_keys[num_small] = keys[i]
+            small_zero[num_small] = base[i] & _MAGNITUDE == 0
+            num_small += absolute[i] != 0
         for number in range(cuts.size):
             cut = cuts[number]
             num_above = np.int32(0)
@@ -468,12 +476,13 @@ def _tally(recipe, cuts, above, tied):  # type: ignore[no-untyped-def]
             above[number, 0] += num_above
             above[number, 1] += num_changed
             above[number, 2] += norm
-            for place in small[:num_small]:
-                is_zero = base[place] & _MAGNITUDE == 0
-                above[number, 3] += keys[place] > cut
-                above[number, 4] += is_zero and keys[place] > cut
-                tied[number, 3] += keys[place] == cut
-                tied[number, 4] += is_zero and keys[place] == cut
+            num_above = np.int32(0)
+            num_zero = np.int32(0)
+            for i in range(num_small):
+                num_above += np.int32(small_keys[i] > cut)
+                num_zero += np.int32((small_keys[i] > cut) & small_zero[i])
+            above[number, 3] += num_above
+            above[number, 4] += num_zero
             if num_tied:
                 num_changed = np.int32(0)
                 norm = 0.0
@@ -483,11 +492,14 @@ def _tally(recipe, cuts, above, tied):  # type: ignore[no-untyped-def]
                 tied[number, 0] += num_tied
                 tied[number, 1] += num_changed
                 tied[number, 2] += norm
+                for i in range(num_small):
+                    tied[number, 3] += small_keys[i] == cut
+                    tied[number, 4] += (small_keys[i] == cut) & small_zero[i]
 
 
 @_compiled()
 def _mask(recipe, cut, quota, result):  # type: ignore[no-untyped-def]
-    base, tuned, absolute, keys = _scratch(recipe, _RUN)
+    base, tuned, absolute, keys, _ = _scratch(recipe, _RUN)
     num_entries = recipe.base.bits.size
     used = 0
     for low in range(0, num_entries, _RUN):
