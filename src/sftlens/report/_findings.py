@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from sftlens.report._answers import RELATIVE, Answers, Cell
 from sftlens.report._effects import Effect, Effects, Restoration
-from sftlens.report._shift import Concentration, Divergence
+from sftlens.report._shift import BASES, WITHOUT, Concentration, Divergence
 from sftlens.report._wording import (
     NOT_MEASURED,
     Sign,
@@ -266,6 +266,17 @@ def _concentration(concentration: Concentration) -> Finding:
     null = concentration.held.get(("null", top))
     absolute = concentration.held.get(("absolute", top))
     last = []
+    if (zero := concentration.bases.get((BASES["num_zero_base"], top))) and zero.mean:
+        last.append(
+            f"{percent(zero.mean)} of the changed parameters in this top are 0 in the base, where "
+            "a relative change is the change divided by 1e-8."
+        )
+    without = [concentration.held.get((name, top)) for name in WITHOUT]
+    if without[0] and without[1] and concentration.bases:
+        last.append(
+            f"Without the parameters whose base is below 1e-4 the top {share_text(top)} hold "
+            f"{percent(without[0].mean)}, and {percent(without[1].mean)} shuffled."
+        )
     if absolute:
         last.append(
             f"Ranked by absolute change, the top {share_text(top)} hold {percent(absolute.mean)}."

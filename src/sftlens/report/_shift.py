@@ -15,6 +15,10 @@ from sftlens.report._tables import Tables
 from sftlens.scoring import Estimate
 
 RANKINGS = ("relative", "null", "absolute")
+WITHOUT = ("relative without small bases", "null without small bases")
+"""The same with the parameters left out whose base is below 1e-4."""
+BASES = {"num_zero_base": "base 0", "num_small_base": "base below 1e-4"}
+"""What is counted of the top's changed entries, by column, and its name."""
 _REFERENCE_TOP = 5.0  # percent; where the paper's Table 3 holds 82.4 %
 
 
@@ -52,9 +56,14 @@ class Held(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Concentration:
-    """How much of the change the most changed parameters hold, per ranking and top (percent)."""
+    """How much of the change the most changed parameters hold, per ranking and top (percent).
+
+    ``bases``: the fraction of the top's changed entries, by relative change, that has such a base,
+    by name as in :data:`BASES` and top; empty where it was not counted.
+    """
 
     held: dict[tuple[str, float], Held]
+    bases: dict[tuple[str, float], Held]
     reference_top: float | None
     over_null: Held | None  # relative minus null at the reference top, per run
 
@@ -134,18 +143,13 @@ def _rise(blocks: dict[Cell, NDArray[np.float64]]) -> tuple[int | None, Estimate
 def measure_concentration(tables: Tables) -> Concentration:
     """The held fractions over all runs, and the relative ranking against its null."""
     rows = tables.concentration.filter(pl.col("held").is_not_null())
-    held = {
-        (ranking, top): Held(mean, low, high, count)
-        for ranking, top, mean, low, high, count in rows.group_by("ranking", "top")
-        .agg(
-            pl.col("held").mean().alias("mean"),
-            pl.col("held").min().alias("low"),
-            pl.col("held").max().alias("high"),
-            pl.len(),
+    held = _over_runs(rows, "ranking", "held")
+    bases = pl.concat(
+        tables.concentration.filter(ranking="relative").select(
+            "top", base=pl.lit(name), part=pl.when(pl.col("num_top") > 0).then(column)
         )
-        .sort("ranking", "top")
-        .iter_rows()
-    }
+        for column, name in ((pl.col(c) / pl.col("num_top"), name) for c, name in BASES.items())
+    ).drop_nulls()
     tops = [top for ranking, top in held if ranking == "relative"]
     reference = min(tops, key=lambda top: abs(top - _REFERENCE_TOP)) if tops else None
     pairs = (
@@ -159,7 +163,24 @@ def measure_concentration(tables: Tables) -> Concentration:
     if {"relative", "null"} <= set(pairs.columns) and len(pairs):
         gap = (pairs["relative"] - pairs["null"]).to_numpy()
         over = Held(float(gap.mean()), float(gap.min()), float(gap.max()), len(gap))
-    return Concentration(held=held, reference_top=reference, over_null=over)
+    return Concentration(
+        held=held,
+        bases=_over_runs(bases, "base", "part"),
+        reference_top=reference,
+        over_null=over,
+    )
+
+
+def _over_runs(rows: pl.DataFrame, kind: str, value: str) -> dict[tuple[str, float], Held]:
+    """Mean and range by kind and top."""
+    part = pl.col(value)
+    return {
+        (name, top): Held(mean, low, high, count)
+        for name, top, mean, low, high, count in rows.group_by(kind, "top")
+        .agg(part.mean().alias("mean"), part.min().alias("low"), part.max().alias("high"), pl.len())
+        .sort(kind, "top")
+        .iter_rows()
+    }
 
 
 def norm_removed(restorations: pl.DataFrame) -> dict[tuple[str, float], Held]:

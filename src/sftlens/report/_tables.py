@@ -18,7 +18,8 @@ from sftlens.tables import Kind, columns_of, read_table
 
 STAGE = "study"
 
-# A column whose name ends with "?" may hold nulls: "not measured", never zero.
+# A column whose name ends with "?" may hold nulls: "not measured", never zero. One with "??" may be
+# missing: earlier versions did not write it.
 _SCHEMAS: Mapping[str, Mapping[str, Kind]] = {
     "facts": {
         "fact_id": pl.String,
@@ -72,6 +73,9 @@ _SCHEMAS: Mapping[str, Mapping[str, Kind]] = {
         "ranking": pl.String,
         "top": pl.Float64,
         "held?": pl.Float64,
+        "num_top??": pl.Int64,
+        "num_zero_base??": pl.Int64,
+        "num_small_base??": pl.Int64,
     },
     "restorations": {
         "run": pl.String,
@@ -168,11 +172,16 @@ def _read(run: Path, name: str) -> pl.DataFrame | None:
         if name in _OPTIONAL:
             return None
         raise UserError(f"{run}: holds no table {path.name}; run the study to its end first")
-    schema = {column.removesuffix("?"): kind for column, kind in _SCHEMAS[name].items()}
-    nullable = [column[:-1] for column in _SCHEMAS[name] if column.endswith("?")]
-    columns = columns_of(schema, nullable=nullable, between=_RANGES, among=_AMONG)
+    schema = {column.rstrip("?"): kind for column, kind in _SCHEMAS[name].items()}
+    nullable = [column.rstrip("?") for column in _SCHEMAS[name] if column.endswith("?")]
+    optional = [column[:-2] for column in _SCHEMAS[name] if column.endswith("??")]
+    columns = columns_of(
+        schema, nullable=nullable, optional=optional, between=_RANGES, among=_AMONG
+    )
     remedy = "give a run folder of this version of sftlens"
-    return read_table(path, remedy=remedy, columns=columns, only=columns).select(*columns)
+    table = read_table(path, remedy=remedy, columns=columns, only=columns)
+    absent = [column for column in optional if column not in table.columns]
+    return table.with_columns(pl.lit(None, schema[c]).alias(c) for c in absent).select(*columns)
 
 
 def _check_links(run: Path, frames: Mapping[str, pl.DataFrame | None]) -> None:

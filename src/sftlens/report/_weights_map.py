@@ -10,6 +10,35 @@ import polars as pl
 
 MEASURES = ("absolute", "relative")
 
+_TOP = "num_top_"
+_RESTORED = "num_restored_"  # what earlier versions wrote alone
+
+
+def changed_by_share(tensors: pl.DataFrame) -> dict[float, str]:
+    """The columns that say how many changed entries a share restores of each tensor, by share.
+
+    They end at what changed, and spread ties at the cut evenly. Tables of earlier versions count
+    whatever a share restores: where that is more than changed in a run, unchanged entries fill it
+    up in the order of the tensors' names, which says nothing, and the share is left out.
+    """
+    for prefix in (_TOP, _RESTORED):
+        found = {}
+        for column in tensors.columns:
+            try:
+                found[float(column.removeprefix(prefix))] = column
+            except ValueError:
+                continue
+        if prefix == _RESTORED and {"run", "num_changed"} <= set(tensors.columns):
+            sums = tensors.group_by("run").agg(pl.col("num_changed", *found.values()).sum())
+            found = {
+                share: column
+                for share, column in found.items()
+                if (sums[column] <= sums["num_changed"]).all()
+            }
+        if found:
+            return found
+    return {}
+
 
 @dataclass(frozen=True, kw_only=True)
 class Part:

@@ -30,7 +30,7 @@ Kind = Literal[
 ]
 INSTRUCT = "instruct"
 BASE = "base"
-_FORMATS: Mapping[Kind, int] = {"restore": 2}
+_FORMATS: Mapping[Kind, int] = {"restore": 2, "change": 2}
 """Of the jobs' results, 1 where nothing else is said; a new number makes them anew."""
 
 _ALONE: tuple[Kind, ...] = ("base", "probe")

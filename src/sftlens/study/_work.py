@@ -56,6 +56,9 @@ CONCENTRATION_SCHEMA = {
     "ranking": pl.String,
     "top": pl.Float64,
     "held": pl.Float64,
+    "num_top": pl.Int64,  # of the relative ranking: entries of the top that changed, and of these
+    "num_zero_base": pl.Int64,  # those that are 0 in the base
+    "num_small_base": pl.Int64,  # and those below 1e-4 there, zeros among them
 }
 
 _OUTLOOK = "outlook.safetensors"
@@ -212,9 +215,17 @@ def _change(task: Task) -> dict[str, Any]:
     found = diff(open_pair(task.base, task.tuned), shares=task.settings["shares"])
     tensors = found.tensors.select(pl.lit(run).alias("run"), pl.all())
     tensors.write_parquet(task.folder / TENSORS)
+    without = found.concentration_without_small_base
+    held_by = {
+        **found.concentration,
+        **{f"{ranking} without small bases": by_share for ranking, by_share in without.items()},
+    }
     rows = [
-        (run, ranking, float(top), held)
-        for ranking, by_share in found.concentration.items()
+        (
+            *(run, ranking, float(top), held),
+            *(found.top[top] if ranking == "relative" else (None, None, None)),
+        )
+        for ranking, by_share in held_by.items()
         for top, held in by_share.items()
     ]
     table = pl.DataFrame(rows, schema=CONCENTRATION_SCHEMA, orient="row")

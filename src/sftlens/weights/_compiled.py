@@ -150,6 +150,8 @@ class CompiledKernels:
         return result, int(_mask(keys, np.int32(cut), quota, result))
 
     def restored(self, base: Tensor, tuned: Tensor, mask: NDArray[np.bool_]) -> Tensor:
+        if base.dtype != tuned.dtype:
+            base = base.to(tuned.dtype)
         result = torch.empty_like(tuned)
         _select(bits(base), bits(tuned), mask, bits(result))
         return result

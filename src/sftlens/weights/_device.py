@@ -109,7 +109,7 @@ class DeviceKernels(OneByOne):
     def restored(self, base: Tensor, tuned: Tensor, mask: Tensor) -> Tensor:
         # Floats are moved and chosen as they are, so that not even the bits of a NaN change.
         base, tuned = base.to(self.device), tuned.to(self.device)
-        return torch.where(mask, base, tuned).cpu()
+        return torch.where(mask, base.to(tuned.dtype), tuned).cpu()
 
     def _shuffled(self, values: Tensor, seed: int) -> Tensor:
         whole = len(values) // NULL_BLOCK * NULL_BLOCK

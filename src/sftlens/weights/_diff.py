@@ -11,6 +11,7 @@ import numpy as np
 from sftlens.progress import Advance, silent
 from sftlens.weights._concentration import held, total
 from sftlens.weights._engine import Engine, Shared, best_engine
+from sftlens.weights._finite import require_finite_rest
 from sftlens.weights._kernels import (
     DIVIDED,
     MEASURES,
@@ -153,12 +154,13 @@ def diff(
         advance: is told the number of entries done, three times those of the region in all.
 
     Raises:
-        UserError: as :func:`select`.
+        UserError: as :func:`select`, and when a weight outside of the region is NaN or infinite.
     """
     shares = checked_shares(shares)
     tensors = pair.region(region)
     num_parameters = pair.num_parameters(region)
     engine = engine or best_engine(num_parameters)
+    require_finite_rest(pair, region, engine=engine)
     passes = Passes(pair, tensors, engine, None, advance)
     null = Null(seed, max(1, num_parameters // NULL_ENTRIES))
     first = _first_pass(passes, null)

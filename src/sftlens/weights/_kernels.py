@@ -147,7 +147,7 @@ class Kernels(Protocol):
         """
 
     def restored(self, base: Tensor, tuned: Tensor, mask: Any) -> Tensor:
-        """Entries of one storage type: the base's where the mask holds, else the tuned model's."""
+        """Stored entries: the base's where the mask holds, the tuned model's elsewhere."""
 
 
 class OneByOne:

@@ -18,6 +18,7 @@ from sftlens.weights._apply import apply, require_outside, write_rest
 from sftlens.weights._card import Recipe, model_card
 from sftlens.weights._change import DEFINITION
 from sftlens.weights._engine import Engine, best_engine
+from sftlens.weights._finite import require_finite_rest
 from sftlens.weights._pair import CheckpointPair
 from sftlens.weights._plan import Planned, Request, plan
 from sftlens.weights._restoration import Restored
@@ -140,9 +141,10 @@ def preview_restoration(
             and those that select nothing over the region.
 
     Raises:
-        UserError: as :func:`select`.
+        UserError: as :func:`select`, and when a weight outside of the region is NaN or infinite.
     """
     request = request.checked()
+    require_finite_rest(pair, request.region, engine=engine)
     measured = measure_restorations(pair, request, engine=engine, advance=advance)
     ways = [one.planned.restoration for one in measured]
     selections = [way.selection for way in ways if isinstance(way, Restored)]
@@ -182,8 +184,8 @@ def restore_checkpoints(
             of them, and once more for writing.
 
     Raises:
-        UserError: as :func:`select`, and when ``out`` holds something else or
-            the disk has too little room.
+        UserError: as :func:`preview_restoration`, and when ``out`` holds something else or the disk
+            has too little room.
     """
     request = request.checked()
     require_outside(out, pair)
@@ -206,6 +208,7 @@ def restore_checkpoints(
     if len(places) < 2:
         places = [Path()]
     require_space(pair, out, len(places))
+    require_finite_rest(pair, request.region, engine=engine)
     with new_folder(out) as work:
         for place in places:
             (work / place).mkdir(exist_ok=True)

@@ -6,6 +6,7 @@ from typing import Any
 
 import polars as pl
 
+from sftlens.report._shift import BASES
 from sftlens.report.figures._look import COLUMN, method_inks, ordered_inks, shown
 from sftlens.report.figures._parts import (
     curve,
@@ -22,6 +23,7 @@ _MAX_TOLD = 41  # layers and their sum, whose numbers a page has room for
 
 def concentration(table: pl.DataFrame) -> Any:
     value = pl.col("value")
+    table = table.filter(~pl.col("ranking").is_in(list(BASES.values())))  # not parts of the change
     found = table.group_by("ranking", "top", maintain_order=True).agg(
         value.mean(), value.min().alias("low"), value.max().alias("high")
     )
@@ -89,7 +91,7 @@ def restored_by_module(table: pl.DataFrame) -> Any:
     ax.set_xticks(range(len(shares) + 1), [*(f"{share:g}" for share in shares), "all"])
     ax.set_yticks(range(len(names)), [shown(name) for name in names])
     ax.set_xlabel("share restored (%); all: of the parameters")
-    ax.set_title("restored entries (%)")
+    ax.set_title("restored entries that had changed (%)")
     return figure
 
 

@@ -9,13 +9,13 @@ from scipy import stats
 
 from sftlens.report._findings import NULL_MARGIN
 from sftlens.report._statistics import mean_with_interval
+from sftlens.report._weights_map import changed_by_share
 from sftlens.report.inference._claim import Claim, OverRuns
 from sftlens.report.inference._evidence import Evidence, NotMeasuredError
 
 TOP = 5.0  # percent
 HELD = 0.7
 _LAYER_SHARE = 20.0  # percent
-_RESTORED = "num_restored_"
 
 
 def weight_claims() -> list[Claim]:
@@ -99,13 +99,7 @@ def _over_null(evidence: Evidence) -> OverRuns:
 
 def _early_layers(evidence: Evidence) -> OverRuns:
     table = evidence.of_known_runs("tensors")
-    shares = {}
-    for column in table.columns:
-        if column.startswith(_RESTORED):
-            try:
-                shares[float(column.removeprefix(_RESTORED))] = column
-            except ValueError:
-                continue
+    shares = changed_by_share(table)
     if not shares:
         raise NotMeasuredError("table tensors has no column of restored entries")
     share = min(shares, key=lambda one: (abs(one - _LAYER_SHARE), one))

@@ -11,7 +11,7 @@ from sftlens.report._effects import Effects
 from sftlens.report._findings import DOMAIN_NAMES, method_name
 from sftlens.report._lost import Example, Exchange
 from sftlens.report._mastery import ExposureEffect, TopicLevels
-from sftlens.report._shift import RANKINGS, Concentration, Divergence, Held
+from sftlens.report._shift import BASES, RANKINGS, WITHOUT, Concentration, Divergence, Held
 from sftlens.report._tables import Tables
 from sftlens.report._wording import (
     NOT_MEASURED,
@@ -148,15 +148,26 @@ def runs_listing(divergence: Divergence) -> Listing:
 
 
 def concentration_listing(concentration: Concentration) -> Listing:
-    """The change held by the top parameters, by ranking: mean and range over runs."""
+    """The change held by the top parameters, by ranking: mean and range over runs.
+
+    Where it was counted, beside it what is held without small bases, and how many of the top's
+    entries have such a base.
+    """
+    counted = bool(concentration.bases)
+    rankings = (*RANKINGS, *WITHOUT) if counted else RANKINGS
+    bases = tuple(BASES.values()) if counted else ()
+    title = "Part of the total change held by the top parameters (range over runs)"
+    if counted:
+        title += ", and part of the top's changed entries whose base is 0 or below 1e-4"
     return Listing(
         name="concentration",
-        title="Part of the total change held by the top parameters (range over runs)",
-        columns=("top", *RANKINGS),
+        title=title,
+        columns=("top", *rankings, *bases),
         rows=[
             (
                 share_text(top),
-                *(_held(concentration.held.get((ranking, top))) for ranking in RANKINGS),
+                *(_held(concentration.held.get((ranking, top))) for ranking in rankings),
+                *(_held(concentration.bases.get((base, top))) for base in bases),
             )
             for top in sorted({top for _, top in concentration.held})
         ],

@@ -132,7 +132,8 @@ CONTENTS = (
     Spec(
         "concentration",
         "Table 3",
-        "Share (percent) of the summed change that the top k % of the parameters hold",
+        "Share (percent) of the summed change that the top k % of the parameters hold, and of the "
+        "top's changed entries that have a base of 0 or below 1e-4",
         concentration,
         Layout(
             {**_CELL, "ranking": "Ranking"},
@@ -193,7 +194,7 @@ CONTENTS = (
     Spec(
         "restored_by_layer",
         "Table 9",
-        "Share (percent) of the restored entries by layer, by share restored",
+        "Share (percent) of the restored entries that had changed, by layer and share restored",
         restored_by_layer,
         Layout(
             {**_CELL, "layer": "Layer"},
@@ -206,7 +207,7 @@ CONTENTS = (
     Spec(
         "restored_by_module",
         "Table 10",
-        "Share (percent) of the restored entries by module, by share restored",
+        "Share (percent) of the restored entries that had changed, by module and share restored",
         restored_by_module,
         Layout(
             {**_CELL, "module": "Module"},

@@ -5,16 +5,16 @@ from __future__ import annotations
 import polars as pl
 
 from sftlens.errors import UserError
-from sftlens.report._weights_map import weights_maps
+from sftlens.report._weights_map import changed_by_share, weights_maps
 from sftlens.report.inference._evidence import NotMeasuredError
 from sftlens.report.paper._intervals import VALUE, frame, over_training_sets
 from sftlens.report.paper._study import Study
 
-_RESTORED = "num_restored_"
-
 
 def restored_by_layer(study: Study) -> pl.DataFrame:
     """The share of the restored entries that lies in each layer (paper Table 9).
+
+    Only entries that had changed count, and ties at the cut are spread evenly over the tensors.
 
     Returns:
         level, size, share (percent, restored), layer (from 0), value, low, high (Student's over
@@ -81,7 +81,8 @@ def change_by_place(study: Study) -> pl.DataFrame:
 
 def _by_place(study: Study, place: str, kind: type[pl.DataType]) -> pl.DataFrame:
     table = study.whole("tensors")
-    restored = [name for name in table.columns if name.startswith(_RESTORED)]
+    by_share = changed_by_share(table)
+    restored = list(by_share.values())
     missing = {"run", "name", place, "num_parameters"} - set(table.columns)
     if missing:
         raise NotMeasuredError(f"table tensors has no column {min(missing)}")
@@ -106,10 +107,9 @@ def _by_place(study: Study, place: str, kind: type[pl.DataType]) -> pl.DataFrame
     for row in sums.iter_rows(named=True):
         run = study.run(row["run"], "tensors")
         parameters[run.level, run.size, row[place]] = row["num_parameters"]
-        for name in restored:
+        for share, name in by_share.items():
             value = row[name]
             if value is not None and value == value:  # nothing restored, nothing to divide
-                share = float(name.removeprefix(_RESTORED))
                 by_seed = found.setdefault((run.level, run.size, share, row[place]), {})
                 by_seed[run.seed] = value
     if not found:

@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 
 from sftlens.report._answers import Cell
-from sftlens.report._shift import run_points
+from sftlens.report._shift import BASES, WITHOUT, run_points
 from sftlens.report.inference import Contrast
 from sftlens.report.inference._evidence import NotMeasuredError
 from sftlens.report.paper._intervals import (
@@ -137,12 +137,15 @@ def concentration(study: Study) -> pl.DataFrame:
     """How much of the summed change the most changed parameters hold (paper Table 3).
 
     Beside the paper's ranking stand its null (the changes shuffled over the weights), how much it
-    exceeds that, and the ranking by absolute change.
+    exceeds that, and the ranking by absolute change. Where it was counted, below them what the
+    first two hold without the parameters whose base is below 1e-4, and the part of the top's
+    changed entries, by relative change, whose base is 0 or below 1e-4.
 
     Returns:
-        level, size, ranking (``relative``, ``null``, ``relative minus null``, ``absolute``), top
-        (percent of the parameters), value, low, high (Student's over training sets; null with
-        one), num_training_sets.
+        level, size, ranking (``relative``, ``null``, ``relative minus null``, ``absolute``,
+        ``relative without small bases``, ``null without small bases``, ``base 0``, ``base below
+        1e-4``), top (percent of the parameters), value, low, high (Student's over training sets;
+        null with one), num_training_sets.
 
     Raises:
         NotMeasuredError: when the changes were not measured.
@@ -161,7 +164,8 @@ def concentration(study: Study) -> pl.DataFrame:
             held[level, size, OVER_NULL, top] = {seed: ours[seed] - null[seed] for seed in shared}
     if not held:
         raise NotMeasuredError("table concentration holds no number")
-    rankings = ["relative", "null", OVER_NULL, "absolute"]
+    held |= _bases(study)
+    rankings = ["relative", "null", OVER_NULL, "absolute", *WITHOUT, *BASES.values()]
     rankings += sorted({key[2] for key in held} - set(rankings))
     rows = [
         {
@@ -181,3 +185,20 @@ def concentration(study: Study) -> pl.DataFrame:
         VALUE,
         {"num_training_sets": pl.Int64},
     )
+
+
+def _bases(study: Study) -> dict[tuple[int, int, str, float], dict[int, float]]:
+    """The part of the top's changed entries that has a small base, as :func:`concentration`."""
+    kinds = {"run": pl.String, "ranking": pl.String, "top": pl.Float64, "num_top": pl.Int64}
+    try:
+        table = study.table("concentration", kinds | dict.fromkeys(BASES, pl.Int64))
+    except NotMeasuredError:  # earlier versions did not count them
+        return {}
+    found: dict[tuple[int, int, str, float], dict[int, float]] = {}
+    for name, _, top, num_top, *counts in table.filter(ranking="relative").iter_rows():
+        run = study.run(name, "concentration")
+        for called, count in zip(BASES.values(), counts, strict=True):
+            if num_top and count is not None:
+                by_seed = found.setdefault((run.level, run.size, called, top), {})
+                by_seed[run.seed] = count / num_top
+    return found
