@@ -44,6 +44,8 @@ RESTORED = RestoredOutput(
     num_parameters=10,
     num_restored=2,
     num_restored_changed=1,
+    num_restored_small_base=1,
+    num_restored_zero_base=0,
     num_ties=None,
     norm_removed=0.25,
     alpha=None,
@@ -104,6 +106,11 @@ RESULTS: dict[str, Any] = {
         layers=[],
         modules=[],
         histogram=[],
+        num_zero_base=1,
+        num_small_base=2,
+        concentration_without_small_base={"relative": {"1": None, "2.5": 0.5}},
+        top={share: {"num_changed": 1, "num_zero": 0, "num_small": 1} for share in ("1", "2.5")},
+        casts=[],
         notes=[HOSTILE],
     ),
     "restore": RestoreResult(outputs=[RESTORED, replace(RESTORED, share=None, warning=None)]),
@@ -192,7 +199,10 @@ def test_what_the_frames_of_advice_hold() -> None:
 
 
 def test_what_the_frames_of_weights_hold() -> None:
-    assert RESULTS["diff"].to_polars().rows() == [(1.0, 0.5, 0.25), (2.5, None, 0.5)]
+    assert RESULTS["diff"].to_polars().rows() == [
+        (1.0, 0.5, 0.25, None, 1, 0, 1),
+        (2.5, None, 0.5, 0.5, 1, 0, 1),
+    ]
     for name in ("restore", "preview"):
         result = RESULTS[name]
         assert result.to_polars().to_dicts() == [output.as_json() for output in result.outputs]

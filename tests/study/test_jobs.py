@@ -125,6 +125,7 @@ def test_the_columns(tables: dict[str, pl.DataFrame]) -> None:
         "ranking": pl.String(),
         "top": pl.Float64(),
         "held": pl.Float64(),
+        **dict.fromkeys(["num_top", "num_zero_base", "num_small_base"], pl.Int64()),
     }
     assert tables["restorations"].schema == {
         **run,
@@ -151,7 +152,8 @@ def test_the_columns(tables: dict[str, pl.DataFrame]) -> None:
     assert tables["claims"].schema == CLAIMS_SCHEMA
     assert tables["tensors"].columns == [
         *("run", "name", "layer", "module", "region", "num_parameters", "num_changed"),
-        *("sum_relative", "sum_absolute", "num_restored_10", "num_restored_40"),
+        *("sum_relative", "sum_absolute"),
+        *("num_restored_10", "num_top_10", "num_restored_40", "num_top_40"),
     ]
 
 
@@ -238,6 +240,13 @@ def test_the_tables_are_those_of_the_rooms(
     assert tables["tensors"].filter(run=name).drop("run").equals(found.tensors)
     held = tables["concentration"].filter(run=name, ranking="relative")["held"].to_list()
     assert held == list(found.concentration["relative"].values())
+    for ranking, by_share in found.concentration_without_small_base.items():
+        rows = tables["concentration"].filter(run=name, ranking=f"{ranking} without small bases")
+        assert rows["held"].to_list() == list(by_share.values())
+        assert rows["num_top"].null_count() == len(rows)
+    counts = tables["concentration"].filter(run=name, ranking="relative")
+    counts = counts.select("num_top", "num_zero_base", "num_small_base")
+    assert counts.rows() == [tuple(top) for top in found.top.values()]
 
 
 def test_methods_at_the_same_norm(tables: dict[str, pl.DataFrame]) -> None:

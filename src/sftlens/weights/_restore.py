@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -59,7 +59,7 @@ class Preview(notebook.Tabular):
     """What the disk has free."""
     notes: list[str]
     """On how the two were aligned."""
-    casts: list[dict[str, Any]]
+    casts: list[dict[str, Any]] = field(default_factory=list)
     """As :attr:`sftlens.weights.DiffResult.casts`."""
 
     def to_polars(self) -> pl.DataFrame:

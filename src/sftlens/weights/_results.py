@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from sftlens import notebook
@@ -84,9 +84,9 @@ class RestoreResult(notebook.Tabular):
 
     outputs: list[RestoredOutput]
     """The models written, one a share."""
-    notes: list[str]
+    notes: list[str] = field(default_factory=list)
     """On how the two were aligned."""
-    casts: list[dict[str, Any]]
+    casts: list[dict[str, Any]] = field(default_factory=list)
     """As :attr:`DiffResult.casts`."""
 
     def to_polars(self) -> pl.DataFrame:
