@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from tiny_adapters import change_tensors, save_adapter
 from tiny_models import read_tensors, same_bits, save_model, write_copy, write_restored
 
 from sftlens.errors import UserError
@@ -180,3 +181,40 @@ def test_bases_too_large_for_the_tuned_type(tmp_path: Path, full: Path) -> None:
     infinite = write_copy(base, tmp_path / "infinite", cast(torch.float16))
     with pytest.raises(UserError, match="holds inf in the tuned model"):
         diff(open_pair(base, infinite), shares=[1])
+
+
+@pytest.mark.parametrize("adapter_dtype", [torch.float16, torch.float32], ids=str)
+@pytest.mark.parametrize("base_dtype", DTYPES, ids=str)
+def test_an_adapter_that_was_not_trained(
+    tmp_path: Path, full: Path, base_dtype: torch.dtype, adapter_dtype: torch.dtype
+) -> None:
+    """It is merged in the base's type, whatever its own: there is nothing to cast."""
+
+    def untrained(tensors: Tensors) -> Tensors:
+        return {n: (t * ("lora_B" not in n)).to(adapter_dtype) for n, t in tensors.items()}
+
+    base = write_copy(full, tmp_path / "base", cast(base_dtype))
+    folder = save_adapter(base, tmp_path / "adapter", target_modules=["q_proj", "up_proj"])
+    pair = open_pair(base, change_tensors(folder, untrained))
+    assert pair.casts == []
+    assert diff(pair, region="all", shares=[1]).num_changed == 0
+    assert not any("rounding" in note for note in pair.notes)
+
+
+def test_what_an_adapter_stores_whole_in_fewer_digits(tmp_path: Path, full: Path) -> None:
+    """The merged model really holds the rounded values in the base's type, and a note says so."""
+    base = write_copy(full, tmp_path / "base", cast(torch.float32))
+    folder = save_adapter(
+        base, tmp_path / "adapter", target_modules=["q_proj"], modules_to_save=["lm_head"]
+    )
+    head = read_tensors(base)["lm_head.weight"]
+
+    def rounded(tensors: Tensors) -> Tensors:
+        return {n: head.bfloat16() if "lm_head" in n else t * 0 for n, t in tensors.items()}
+
+    pair = open_pair(base, change_tensors(folder, rounded))
+    [note] = [note for note in pair.notes if "rounding" in note]
+    assert "stores 'lm_head.weight' as BF16, the base as F32" in note
+    found = diff(pair, region="all", shares=[1])
+    assert found.num_changed == int((head.bfloat16().float() != head).sum()) > 0
+    assert diff(pair, shares=[1]).num_changed == 0

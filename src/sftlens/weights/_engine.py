@@ -38,7 +38,7 @@ class Engine:
     kernels: KernelSet
     """``numpy``; ``numba``, compiled loops; ``torch``, tensors on ``device``."""
     num_threads: int
-    """Tensors worked on at the same time; each takes some 10 MB (``torch``: 1 GB on the device)."""
+    """Tensors worked on at the same time; each takes some 30 MB (``torch``: 1 GB on the device)."""
     device: str = "cpu"
     """For ``torch``: where the tensors are, such as ``cuda``."""
 
