@@ -301,7 +301,11 @@ def test_files_that_are_refused(tmp_path: Path, text: str, told: str) -> None:
         ("tune", {"learning_rte": 1}, "tune.learning_rte: is no key here; known: learning_rate"),
         ("scale", {"world": {"x": 1}}, "scale.world.x: is no key here; known: exposures"),
         ("estimate", {"rates": {"x": 1}}, "estimate.rates"),
-        ("sizes", [60, 0], "sizes.1: 0 is refused, write a number of facts from 1 on, or all"),
+        (
+            "sizes",
+            [60, 0],
+            "sizes.1: 0 is refused, write a number of facts from 1 to 2147483647, or all",
+        ),
         ("sizes", [60, True], "sizes.1: True is refused"),
         ("sizes", [60, 60], "60 is given twice"),
         ("sizes", [], "sizes: [] is refused"),

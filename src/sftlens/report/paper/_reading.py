@@ -81,9 +81,9 @@ def _batches(
         _require(source.columns, name, columns)
         yield from source.select(columns).to_arrow().to_batches(max_chunksize=_BATCH)
         return
+    _require(pq.read_schema(source.absolute()).names, name, columns)
     texts = [column for column in columns if column in _TEXTS]
     with pq.ParquetFile(source.absolute(), read_dictionary=texts) as file:
-        _require(file.schema_arrow.names, name, columns)
         yield from file.iter_batches(batch_size=_BATCH, columns=list(columns))
 
 

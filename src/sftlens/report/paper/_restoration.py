@@ -57,7 +57,11 @@ def removals(study: Study) -> dict[Cell, Removal]:
         table = study.whole("restorations")
     except NotMeasuredError:
         return {}
-    columns = [name for name in ("norm_removed", "strength") if name in table.columns]
+    columns = [
+        name
+        for name in ("norm_removed", "strength")
+        if name in table.columns and table[name].dtype.is_numeric()
+    ]
     if not {"run", "method", "share"} <= set(table.columns) or table.is_empty():
         return {}
     found: dict[Cell, list[dict[str, Any]]] = {}

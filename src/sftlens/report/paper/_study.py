@@ -213,9 +213,13 @@ class Study:
         found: Rows = {}
         for (name, method, share), row in rows.items():
             run = self.run(name, table)
-            cell = Cell(
-                run.level, run.size, str(method), None if share is None else float(str(share))
-            )
+            try:
+                percent = None if share is None else float(str(share))
+            except ValueError:
+                raise UserError(
+                    f"table {table}: share {share!r} is no number; run the study again"
+                ) from None
+            cell = Cell(run.level, run.size, str(method), percent)
             found.setdefault(cell, {})[run.seed] = row
         return {cell: dict(sorted(found[cell].items())) for cell in sorted(found, key=cell_order)}
 
