@@ -11,6 +11,7 @@ from sftlens.advice import _paper
 from sftlens.advice._candidates import PAPERS_SIZE, Candidate, levels_text
 from sftlens.advice._decide import Choice, Larger, Rival
 from sftlens.mastery import NUM_LEVELS
+from sftlens.rounding import between_points, percent, points
 from sftlens.scoring import Estimate
 
 Basis = Literal["pilot", "paper"]
@@ -278,16 +279,6 @@ def _verdict(found: Estimate) -> str:
     return "Surely worse than" if found.high < 0 else "Not told apart from"
 
 
-def percent(value: float | None) -> str:
-    """A fraction in percent."""
-    return "not measured" if value is None else f"{100 * value:.1f} %"
-
-
-def points(value: float) -> str:
-    """A difference in percentage points, with its sign."""
-    return f"{100 * value:+.1f}"
-
-
 def interval_points(found: Estimate) -> str:
-    """The same with its interval."""
-    return f"{points(found.value)} points ({points(found.low)} to {points(found.high)})"
+    """A difference in percentage points with its interval."""
+    return f"{points(found.value)} points ({between_points(found.low, found.high)})"

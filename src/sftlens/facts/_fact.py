@@ -79,6 +79,21 @@ def is_echoed(fact: Fact) -> bool:
     return matches(fact.question, fact.answers) or matches(fact.subject, fact.answers)
 
 
+def echoed_ids(table: pl.DataFrame) -> set[str]:
+    """The ids of the facts of a table that :func:`is_echoed` holds for.
+
+    Args:
+        table: with the columns fact_id, subject, question and answers.
+    """
+    return {
+        fact_id
+        for fact_id, subject, question, answers in table.select(
+            "fact_id", "subject", "question", "answers"
+        ).iter_rows()
+        if matches(question, answers) or matches(subject, answers)
+    }
+
+
 def facts_table(facts: Iterable[Fact]) -> pl.DataFrame:
     """Facts as a table, one row a fact, with the columns of :data:`FACTS_SCHEMA`."""
     rows = [

@@ -113,12 +113,7 @@ def _load(place: str, named: str, words: list[str], columns: set[str]) -> dict[s
         options: dict[str, Any] = {}
         if hasattr(load_dataset_builder(named, source.configuration).config, "keep_default_na"):
             # Of CSV: cells are the text they hold, and not what pandas takes it for.
-            as_text = dict.fromkeys(columns, str)
-            options = {
-                "keep_default_na": False,
-                "converters": as_text,
-                "skipinitialspace": True,
-            }
+            options = {"keep_default_na": False, "converters": dict.fromkeys(columns, str)}
         if source.split is not None:
             split = source.split
             return {split: load_dataset(named, source.configuration, split=split, **options)}
