@@ -66,7 +66,7 @@ def share_text(share: float) -> str:
 
 def tenths(fraction: float) -> int:
     """A fraction as :func:`percent` prints it, in tenths of a percent."""
-    return round(10 * float(f"{100 * fraction:.1f}"))
+    return round(10 * float(fixed(100 * fraction)))
 
 
 def percent_interval(estimate: Estimate | None) -> str:
