@@ -3,14 +3,14 @@
 # ['Oslo' 'Christiania']. Python's reader of literals, which answers a text like Python's own lists,
 # joins the two names into one without an error: ['OsloChristiania'].
 #
-# Versions: datasets 5.2.0, pandas 3.0.1, numpy 2.4.2 (Python 3.11).
+# Versions: datasets 5.2.0, pandas 3.1.1, numpy 2.4.6 (Python 3.11).
 # Expected: `Dataset.to_csv` writes what reads back as the same list (JSON, or a list of Python's),
 #   or refuses a column that CSV cannot hold.
 # What happens: the list goes through pandas as a NumPy array; ast.literal_eval of the cell gives one
 #   name, json.loads refuses it, and load_dataset gives the text back. A list of more than 1,000
 #   items is cut short ("...").
 # Output seen:
-#   datasets 5.2.0, pandas 3.0.1, numpy 2.4.2
+#   datasets 5.2.0, pandas 3.1.1, numpy 2.4.6
 #   cell: ['Oslo' 'Christiania']
 #   ast.literal_eval: ['OsloChristiania']
 #   a cell of 1,500 items has 6 left and is cut short: True
@@ -19,7 +19,7 @@ set -euo pipefail
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 python3 -m venv "$work/venv"
-"$work/venv/bin/pip" install --quiet datasets==5.2.0 pandas==3.0.1 numpy==2.4.2
+"$work/venv/bin/pip" install --quiet datasets==5.2.0 pandas==3.1.1 numpy==2.4.6
 
 cd "$work"
 HF_HOME="$work/hf" "$work/venv/bin/python" - <<'PYTHON'
