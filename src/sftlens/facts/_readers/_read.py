@@ -92,9 +92,10 @@ def read_facts(
     ``.parquet`` file with the columns ``topic, question, answers`` and, if it likes, ``subject,
     fact_id, split, domain``. Answers are one answer or a list, which may stand as text. Without a
     split a fact is of ``test``; without a domain, of its topic's domain, and of ``in`` where the
-    topic is unknown. One row stays for each topic and question over all splits, so that no question that
-    trains also tests; rows that bring a ``fact_id`` are compared to the letter and within their
-    split only, so that a table written by ``sftlens facts --out`` reads back as it was.
+    topic is unknown. One row stays for each topic and question over all splits, so that no
+    question that trains also tests; rows that bring a ``fact_id`` are compared to the letter and
+    within their split only, so that a table written by ``sftlens facts --out`` reads back as it
+    was.
 
     A ``fact_id`` that is not given is made of the topic and question, for data sets also of the
     split, and of no other row.
