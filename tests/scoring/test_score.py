@@ -252,7 +252,7 @@ def test_a_reference_is_read_before_anything_is_scored(
     pl.read_parquet(damaged / "scores.parquet")[:3].write_parquet(damaged / "scores.parquet")
     cases = [
         (tmp_path / "absent", ScoreSettings(), r"holds no manifest\.json"),
-        (mastery_folder, ScoreSettings(), "tells of stage 'probe'"),
+        (mastery_folder, ScoreSettings(), "of stage 'probe'"),
         (score_folder, ScoreSettings(matching="exact"), "was scored with other settings"),
         (damaged, ScoreSettings(), "has lost scores of some facts"),
     ]
