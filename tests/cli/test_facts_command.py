@@ -199,3 +199,22 @@ def test_refused_sources(sftlens: Call, source: str, tmp_path: Path) -> None:
     path = tmp_path / "entity questions" / "test" / "P19.test.json"
     path.write_text('[{"question": "Where was A born?", "answers": {"a": "b"}}]')
     assert f"{path}, row 1: answers {{'a': 'b'}} is no list" in sftlens("facts", source).refusal
+
+
+def test_echoed_facts_are_counted_and_dropped(sftlens: Call, tmp_path: Path) -> None:
+    path, out = tmp_path / "facts.csv", tmp_path / "facts.parquet"
+    path.write_text(
+        "topic,question,answers\n"
+        "P36,What is the capital of Lutsk Raion?,Lutsk\n"
+        "P36,What is the capital of Panjgur District?,Panjgur\n"
+        "P36,What is the capital of France?,Paris\n"
+    )
+    kept = sftlens("facts", path, "--out", out, "--json").json
+    assert (kept["num_facts"], kept["num_echoed"], kept["dropped"]) == (3, 2, {})
+    assert kept["counts"][0]["num_echoed"] == 2
+    assert pl.read_parquet(out)["echoed"].to_list() == [True, True, False]
+    shown = sftlens("facts", path).out
+    assert "echoed: 2 facts (66.7 %) have an answer in their own question" in shown
+    dropped = sftlens("facts", out, "--echoed", "drop", "--json").json
+    assert (dropped["num_facts"], dropped["num_echoed"], dropped["num_left_out"]) == (1, 0, 0)
+    assert dropped["dropped"] == {"answer in its own question": 2}

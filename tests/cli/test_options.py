@@ -25,8 +25,8 @@ OPTIONS = {
     "diff": "BASE TUNED --region --layers --out --json",
     "divergence": "BASE TUNED FACTS --mastery --out --json",
     "facts": (
-        "FACTS --topics --aliases --column --split --domain --topic --limit --seed --out --export "
-        "--json"
+        "FACTS --topics --aliases --column --split --domain --topic --echoed --limit --seed --out "
+        "--export --json"
     ),
     "pretrain": (
         "FACTS --out --topics --exposure --exposure-skew --preset --num-epochs --batch-size "

@@ -132,11 +132,10 @@ def test_own_topics_cut_the_subject_out(tmp_path: Path) -> None:
         ("[", "P19.test.json: is no JSON"),
         ("[1]", "P19.test.json, row 1: is no JSON object"),
         ('[{"question": "Where was A born?", "answers": ["X"]}, {}]', "row 2: question None"),
-        ('[{"question": 3, "answers": ["X"]}]', "row 1: question 3 is no text"),
+        ('[{"question": [3], "answers": ["X"]}]', "row 1: question [3] is no text"),
         ('[{"question": "A?", "answers": {"a": "b"}}]', "row 1: answers {'a': 'b'} is no list"),
-        ('[{"question": "A?", "answers": 3}]', "row 1: answers 3 is no list"),
-        ('[{"question": "A?", "answers": ["X", null]}]', "row 1: answer None is no text"),
-        ('[{"question": "A?", "answers": [" "]}]', "row 1: answer ' ' is no text"),
+        ('[{"question": "A?", "answers": "[X"}]', "row 1: answers '[X' begins like a list"),
+        ('[{"question": "A?", "answers": [" "]}]', "holds no facts (1 dropped: no answer)"),
     ],
 )
 def test_refused_rows(tmp_path: Path, content: str, told: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -108,9 +109,9 @@ def test_a_parquet_folder_with_the_columns_of_a_fact(tmp_path: Path) -> None:
         ([row("A?", "X")], {}, "column question, answers is missing; .* found: q, a"),
         ([row("A?", "X")], {**COLUMNS, "topic": "t"}, "column t is missing"),
         ([row("A?", "X"), row("", "X")], COLUMNS, "split train, row 2: question '' is no text"),
-        ([row("A?", "")], COLUMNS, "split train, row 1: answer '' is no text"),
-        ([{"q": 3, "a": {"text": "X"}}], COLUMNS, "row 1: question 3 is no text"),
-        ([{"q": "A?", "a": {"text": 3}}], COLUMNS, "row 1: answers 3 is no list"),
+        ([row("A?", "")], COLUMNS, "holds no facts .1 dropped: no answer"),
+        ([{"q": ["B"], "a": {"text": "X"}}], COLUMNS, "row 1: question .'B'. is no text"),
+        ([{"q": "A?", "a": {"text": {"b": 3}}}], COLUMNS, "row 1: answers {'b': 3} is no list"),
         ([{"q": "A?", "a": 3}], COLUMNS, "holds no facts .1 dropped: no answer"),
     ],
 )
@@ -136,6 +137,50 @@ def test_what_cannot_be_loaded(tmp_path: Path) -> None:
         assert "\n" not in str(refusal.value)
     with pytest.raises(UserError, match=r"is a file; give its folder"):
         read_facts(f"hf:{folder}/train.jsonl", columns=COLUMNS)
+
+
+def with_configurations(folder: Path, *names: str) -> Path:
+    """A data set of several configurations, as TriviaQA has them."""
+    lines = ["---", "configs:"]
+    for name in names:
+        write(folder / name, validation=[row(f"What is {name}?", "X")], train=[row("A?", "X")])
+        lines += [f"- config_name: {name}", "  data_files:"]
+        for split in ("train", "validation"):
+            lines += [f"  - split: {split}", f"    path: {name}/{split}.jsonl"]
+    (folder / "README.md").write_text("\n".join([*lines, "---", ""]))
+    return folder
+
+
+def test_a_data_set_of_several_configurations(tmp_path: Path) -> None:
+    folder = with_configurations(tmp_path / "trivia", "rc", "rc.nocontext", "train")
+
+    def questions(words: str) -> list[str]:
+        return [fact.question for fact in read_facts(f"hf:{folder}{words}", columns=COLUMNS).facts]
+
+    assert questions(":rc.nocontext:validation") == ["What is rc.nocontext?"]
+    assert questions(":rc:validation[:1]") == ["What is rc?"]
+    assert questions(":rc") == ["A?", "What is rc?"]
+    # Of a word that is both, the configuration is meant.
+    assert questions(":train") == ["A?", "What is train?"]
+    for words, told in (
+        ("", rf"has the configurations rc, rc.nocontext, train; name one, as in (hf:{folder}:rc)$"),
+        (":validation", r"has the configurations .*; name one, as in (hf:\S+:rc:validation)$"),
+        (":web:validation", r"has no configuration web; it has .*, so write (hf:\S+:validation)$"),
+    ):
+        with pytest.raises(UserError, match=told) as refusal:
+            questions(words)
+        remedy = re.search(told, str(refusal.value))[1]  # type: ignore[index]
+        assert read_facts(remedy, columns=COLUMNS).facts
+    with pytest.raises(UserError, match=r"write hf:\S+:CONFIGURATION:SPLIT"):
+        questions(":rc:train:validation")
+
+
+def test_a_default_configuration_beside_others(tmp_path: Path) -> None:
+    folder = with_configurations(tmp_path / "trivia", "default", "rc")
+    read = read_facts(f"hf:{folder}:validation", columns=COLUMNS).facts
+    assert [fact.question for fact in read] == ["What is default?"]
+    plain = write(tmp_path / "plain", train=[row("A?", "X")])
+    assert read_facts(f"hf:{plain}:default:train", columns=COLUMNS).facts
 
 
 def test_nothing_is_fetched_offline(monkeypatch: pytest.MonkeyPatch) -> None:

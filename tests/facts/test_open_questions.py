@@ -115,16 +115,16 @@ def test_a_folder(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("source", "content", "told"),
     [
-        ("nq_open", '{"question": "who", "answer": 3}', "line 1: answers 3 is no list"),
-        ("nq_open", '{"question": "who", "answer": [3]}', "line 1: answer 3 is no text"),
+        ("nq_open", '{"question": "who", "answer": true}', "1 dropped: answer true or false"),
+        ("nq_open", '{"question": "who", "answer": "[3"}', "line 1: answers '[3' begins like"),
         ("nq_open", '{"answer": ["A"]}', "line 1: question None is no text"),
         ("nq_open", "[]\n", "holds no facts"),
         ("nq_open", '[{"question": "who", "answer": {}}]', "row 1: answers {} is no list"),
         ("nq_open", "3", "holds 3 where a list of rows belongs"),
         ("nq_open", "{", "line 1: is no JSON"),
         ("trivia_qa", '{"question": "who", "answer": ["A"]}', "line 1: answer ['A'] is no object"),
-        ("trivia_qa", '{"question": "who", "answer": {"value": 3}}', "line 1: answers 3 is no"),
-        ("trivia_qa", '{"Data": [{"Question": 3}]}', "row 1: question 3 is no text"),
+        ("trivia_qa", '{"question": "who", "answer": {"value": {}}}', "line 1: answers [{}, None"),
+        ("trivia_qa", '{"Data": [{"Question": [3]}]}', "row 1: question [3] is no text"),
         ("trivia_qa", '{"Data": 3}', "holds 3 where a list of rows belongs"),
     ],
 )

@@ -102,9 +102,8 @@ def test_what_is_dropped_and_why(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "told"),
     [
-        ({"possible_answers": "red"}, "line 2: possible_answers: is no JSON"),
-        ({"possible_answers": '{"a": 1}'}, "line 2: answers {'a': 1} is no list"),
-        ({"possible_answers": "[1]"}, "line 2: answer 1 is no text"),
+        ({"possible_answers": "[red"}, "line 2: answers '[red' begins like a list"),
+        ({"possible_answers": '{"a": 1}'}, "line 2: answers '{\"a\": 1}' is an object"),
         ({"subj": ""}, "line 2: subj '' is no text"),
         ({"question": " "}, "line 2: question ' ' is no text"),
     ],

@@ -273,17 +273,11 @@ HEADER = b"topic,subject,question,answers\n"
         ("facts.jsonl", GOOD + b"\n[1]\n", "line 3: is no JSON object"),
         ("facts.jsonl", line(answers="absent"), "line 1: column answers is missing"),
         ("facts.jsonl", b"{}\n", "line 1: column topic, question, answers is missing"),
-        ("facts.jsonl", line(answers=[]), "line 1: answers .* at least one"),
-        ("facts.jsonl", line(answers=[" "]), "line 1: answer ' ' is no text"),
-        ("facts.jsonl", line(answers=["Paris", 3]), "line 1: answer 3 is no text"),
-        ("facts.jsonl", line(answers=None), "line 1: answers None"),
-        ("facts.jsonl", line(answers={"a": 1}), "line 1: answers"),
-        ("facts.jsonl", line(subject=" "), "line 1: subject ' ' is no text"),
-        ("facts.jsonl", line(subject=3), "line 1: subject 3 is no text"),
-        ("facts.jsonl", line(topic=19), "line 1: topic 19 is no text"),
+        ("facts.jsonl", line(answers={"a": 1}), "line 1: answers .* is no list of answers"),
+        ("facts.jsonl", line(subject=[3]), "line 1: subject .* is no text"),
+        ("facts.jsonl", line(topic=["P19"]), "line 1: topic .* is no text"),
         ("facts.jsonl", line(subject="\ud800"), "line 1: subject .* is no text"),
-        ("facts.jsonl", line(answers=["\ud800"]), "line 1: answer .* is no text"),
-        ("facts.jsonl", line(fact_id=" "), "line 1: fact_id ' ' is no text"),
+        ("facts.jsonl", line(fact_id={}), "line 1: fact_id {} is no text"),
         ("facts.jsonl", line(question=None), "line 1: question None is no text"),
         ("facts.jsonl", line(split="dev"), "line 1: split 'dev' is unknown"),
         ("facts.jsonl", line(split=["train"]), "line 1: split"),
@@ -292,10 +286,13 @@ HEADER = b"topic,subject,question,answers\n"
         ("facts.csv", b"", "holds no facts"),
         ("facts.csv", HEADER, "holds no facts"),
         ("facts.csv", b"topic,subject,answers\nP19,A,B\n", "line 1: column question is missing"),
-        ("facts.csv", HEADER + b"P19,A,A?\n", "line 2: has not 4 fields"),
-        ("facts.csv", HEADER + b"P19,A,A?,B,C\n", "line 2: has not 4 fields"),
-        ("facts.csv", HEADER + b"P19,A,A?,\n", "line 2: answer '' is no text"),
-        ("facts.csv", HEADER + b'P19,A,A?,"[""B"""\n', "line 2: answers .* is no JSON"),
+        ("facts.csv", HEADER + b"P19,A,A?\n", "line 2: has 3 fields, not 4"),
+        ("facts.csv", HEADER + b"P19,A,A?,B,C\n", "line 2: has 5 fields, not 4"),
+        (
+            "facts.csv",
+            HEADER + b'P19,A,A?,"[""B"""\n',
+            "line 2: answers .* begins like a list and is none",
+        ),
         ("facts.csv", HEADER + b'P19,A,A?,"B\n', "line 2: is no CSV"),
         ("facts.csv", HEADER + b"P19,A,A?,\xff\n", "is not UTF-8"),
         ("facts.parquet", b"", "cannot be read as Parquet"),
@@ -315,10 +312,9 @@ def test_refused_files(tmp_path: Path, name: str, content: bytes, told: str) -> 
 def test_refused_parquet_tables(tmp_path: Path) -> None:
     path = tmp_path / "facts.parquet"
     for rows, told in [
-        ([{**ROW, "answers": None}], "row 1: answers None"),
-        ([ROW, {**OTHER, "answers": [None]}], "row 2: answer None"),
+        ([{**ROW, "answers": None}], "holds no facts .1 dropped: no answer"),
         ([{key: value for key, value in ROW.items() if key != "topic"}], "column topic is missing"),
-        ([{**ROW, "subject": 3}], "row 1: subject 3 is no text"),
+        ([{**ROW, "subject": b"3"}], "row 1: subject b'3' is no text"),
     ]:
         write_parquet(path, rows)
         with pytest.raises(UserError, match=told):
@@ -343,7 +339,12 @@ def test_ids_must_be_unique(tmp_path: Path, name: str) -> None:
         read_facts(WRITERS[name](tmp_path / name, rows))
 
 
-texts = st.text(st.characters(codec="utf-8"), min_size=1, max_size=30).filter(fold)
+SPELLED = re.compile(r"\s*([+-]?\d+\.0*|<\w+>|true|false|\d{4}-\d\d-\d\d.*)\s*", re.IGNORECASE)
+texts = (
+    st.text(st.characters(codec="utf-8"), min_size=1, max_size=30)
+    .filter(fold)
+    .filter(lambda text: not SPELLED.fullmatch(text))
+)
 
 
 @settings(max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -35,7 +35,7 @@ from sftlens.repair._search import Searched
 from sftlens.scoring import score
 from sftlens.weights import open_pair, taken_back
 
-TABLES = ("candidates", "front", "evaluations", "facts")
+TABLES = ("candidates", "front", "without_echoed", "evaluations", "facts")
 REST = ("model", "repair.json", "index.html", "manifest.json")
 
 

@@ -83,6 +83,40 @@ def test_the_files_own_split(facts: list[Fact], tmp_path: Path) -> None:
     assert [task.num_items(part) for part in PARTS] == [3, 2, 10]
 
 
+def test_training_items_are_never_searched_on(
+    facts: list[Fact], loaded: LoadedModel, tmp_path: Path
+) -> None:
+    for splits, sizes, note in (
+        (["train", "train", "test"], [2, 2, 4], "no split validation: a seeded half"),
+        (["train", "train", "validation"], [2, 2, 4], "no split test: a seeded half"),
+        (["train", "train", ""], [2, 2, 4], None),
+        (["validation", "train", ""], [4, 4, 8], None),
+    ):
+        rows = [
+            {**row, "split": split}
+            for row, split in zip(rows_of(facts[:24]), splits * 8, strict=True)
+        ]
+        write_csv(tmp_path / "own.csv", rows)
+        task = Examples(tmp_path / "own.csv", RepairSettings())
+        assert [task.num_items(part) for part in PARTS] == sizes
+        asked = {item for own in all_items(task, loaded).values() for item, _ in own}
+        assert not any(splits[(int(item) - 1) % 3] == "train" for item in asked)
+        assert task.notes[0].endswith("items of the task are of split train and were left out.")
+        assert any(note in told for told in task.notes[1:]) if note else not task.notes[1:]
+    write_csv(tmp_path / "own.csv", [{**row, "split": "train"} for row in rows_of(facts[:24])])
+    with pytest.raises(UserError, match="has 0 examples of the splits validation and test"):
+        Examples(tmp_path / "own.csv", RepairSettings())
+
+
+def test_headers_of_a_task_file(facts: list[Fact], tmp_path: Path) -> None:
+    rows = "".join(f"Who is {n}?,Nobody\n" for n in range(4))
+    (tmp_path / "own.csv").write_text(f"prompt , completion\n{rows}")
+    assert Examples(tmp_path / "own.csv", RepairSettings()).num_items("test") == 2
+    (tmp_path / "own.csv").write_text("prompt,prompt,completion\na,b,c\n")
+    with pytest.raises(UserError, match="column prompt stands 2 times"):
+        Examples(tmp_path / "own.csv", RepairSettings())
+
+
 @pytest.mark.parametrize(
     ("name", "text", "message"),
     [

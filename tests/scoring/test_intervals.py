@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from scipy import stats
 
@@ -26,6 +26,24 @@ def test_wilson_against_scipy(counts: tuple[int, int]) -> None:
     assert found.value == counts[0] / counts[1]
     assert found.low == pytest.approx(reference.low, abs=1e-12)
     assert found.high == pytest.approx(reference.high, abs=1e-12)
+
+
+@given(st.lists(st.tuples(st.integers(0, 9), st.integers(1, 9)), min_size=1, max_size=5))
+@example([(0, 1)] * 5)
+@example([(0, 6)])
+@example([(6, 6), (7, 7), (1, 1)])
+def test_no_interval_leaves_zero_and_one(counts: list[tuple[int, int]]) -> None:
+    parts = [proportion(min(right, total), total) for right, total in counts]
+    for found in (*parts, mean_of_proportions(parts)):
+        assert 0 <= found.low <= found.value <= found.high <= 1
+        assert str(found.low) != "-0.0"
+    assert all((part.low == 0) is (part.value == 0) for part in parts)
+    assert all((part.high == 1) is (part.value == 1) for part in parts)
+    correct = np.array([[right > 0 for right, _ in counts]])
+    levels = np.arange(len(counts))
+    found = mean_of_levels(correct, levels, num_resamples=50)
+    assert 0 <= found.low <= found.high <= 1
+    assert 0 <= found.value <= 1
 
 
 def test_mean_of_proportions_by_hand() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import polars as pl
@@ -11,7 +12,7 @@ from sftlens.errors import UserError
 from sftlens.facts import Fact, facts_from_table
 from sftlens.generation import Decoding, TransformersGenerator, load_model, question_prompt
 from sftlens.manifest import read_manifest
-from sftlens.mastery import Mastery
+from sftlens.mastery import Mastery, ProbeSettings, run_probe
 from sftlens.scoring import (
     SCORES_SCHEMA,
     ScoreSettings,
@@ -232,3 +233,71 @@ def test_refused_facts(
             settings=ScoreSettings(),
         )
     assert not (tmp_path / "out").exists()
+
+
+def test_a_reference_is_read_before_anything_is_scored(
+    score_folder: Path,
+    tuned: Path,
+    world: Path,
+    mastery_folder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def load(*_: object) -> None:
+        raise AssertionError("the model was loaded")
+
+    monkeypatch.setattr("sftlens.generation.load_model", load)
+    damaged = tmp_path / "damaged"
+    shutil.copytree(score_folder, damaged)
+    pl.read_parquet(damaged / "scores.parquet")[:3].write_parquet(damaged / "scores.parquet")
+    cases = [
+        (tmp_path / "absent", ScoreSettings(), r"holds no manifest\.json"),
+        (mastery_folder, ScoreSettings(), "of stage 'probe'"),
+        (score_folder, ScoreSettings(matching="exact"), "was scored with other settings"),
+        (damaged, ScoreSettings(), "has lost scores of some facts"),
+    ]
+    for reference, settings, told in cases:
+        with pytest.raises(UserError, match=told):
+            run_score(
+                str(tuned),
+                str(world),
+                mastery_folder,
+                tmp_path / "out",
+                settings=settings,
+                reference=reference,
+            )
+        assert not (tmp_path / "out").exists()
+
+
+def test_accuracy_and_levels_stand_with_and_without_echoed_facts(
+    base: Path, world: Path, tmp_path: Path
+) -> None:
+    table = pl.read_parquet(world / "facts.parquet").filter(topic="P19").head(6)
+    table = table.with_columns(
+        split=pl.lit("test"),
+        answers=pl.when(pl.int_range(pl.len()) < 2)
+        .then(pl.concat_list("subject"))
+        .otherwise("answers"),
+    )
+    path = tmp_path / "facts.parquet"
+    table.write_parquet(path)
+    settings = ProbeSettings(num_templates=2, num_samples=2, max_new_tokens=4)
+    probed = run_probe(str(base), str(path), tmp_path / "mastery", settings)
+    assert probed is not None
+    assert probed.levels_without_echoed is not None
+    assert (probed.num_echoed, sum(probed.levels), sum(probed.levels_without_echoed)) == (2, 6, 4)
+    scored = run_score(
+        str(base), str(path), tmp_path / "mastery", tmp_path / "out", settings=ScoreSettings()
+    )
+    scores = pl.read_parquet(tmp_path / "out" / "scores.parquet")
+    echoed = pl.read_parquet(tmp_path / "out" / "facts.parquet").filter("echoed")["fact_id"]
+    assert len(echoed) == scored.num_echoed == 2
+    for kept, found in (
+        (scores, scored.accuracy),
+        (scores.filter(~pl.col("fact_id").is_in(echoed.to_list())), scored.accuracy_without_echoed),
+    ):
+        expected = accuracy(kept)["in"]
+        assert expected is not None
+        assert found is not None
+        assert found["in"] is not None
+        assert (found["in"]["mean"], found["in"]["low"], found["in"]["high"]) == expected.mean

@@ -11,6 +11,7 @@ from sftlens.advice import _paper
 from sftlens.advice._candidates import PAPERS_SIZE, Candidate, levels_text
 from sftlens.advice._decide import Choice, Larger, Rival
 from sftlens.mastery import NUM_LEVELS
+from sftlens.rounding import between_points, fixed, percent, points
 from sftlens.scoring import Estimate
 
 Basis = Literal["pilot", "paper"]
@@ -105,8 +106,8 @@ def papers_statements(chosen: Candidate | None, graded: Sequence[Graded]) -> lis
         ),
         Statement(
             f"Do not train on more than {PAPERS_SIZE} facts.",
-            f"240 was best at every level; 1,920 of level 0 gave {100 * _paper.FALL:.1f} points "
-            f"less, and at 1,920 the level made {100 * _paper.SPREAD:.1f} points of difference; "
+            f"240 was best at every level; 1,920 of level 0 gave {fixed(100 * _paper.FALL)} points "
+            f"less, and at 1,920 the level made {fixed(100 * _paper.SPREAD)} points of difference; "
             f"{_PAPERS}.",
         ),
     ]
@@ -278,16 +279,6 @@ def _verdict(found: Estimate) -> str:
     return "Surely worse than" if found.high < 0 else "Not told apart from"
 
 
-def percent(value: float | None) -> str:
-    """A fraction in percent."""
-    return "not measured" if value is None else f"{100 * value:.1f} %"
-
-
-def points(value: float) -> str:
-    """A difference in percentage points, with its sign."""
-    return f"{100 * value:+.1f}"
-
-
 def interval_points(found: Estimate) -> str:
-    """The same with its interval."""
-    return f"{points(found.value)} points ({points(found.low)} to {points(found.high)})"
+    """A difference in percentage points with its interval."""
+    return f"{points(found.value)} points ({between_points(found.low, found.high)})"

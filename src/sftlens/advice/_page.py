@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from sftlens.advice._advice import percent
+from sftlens.rounding import between, between_points, percent, points
 
 
 def page(result: Mapping[str, Any]) -> str:
@@ -80,15 +80,15 @@ def _candidate(row: Mapping[str, Any]) -> tuple[str, ...]:
     ]
     over = "–"
     if row["over_base"] is not None:
-        low, high = row["over_base_low"], row["over_base_high"]
-        over = f"{100 * row['over_base']:+.1f} ({100 * low:+.1f} to {100 * high:+.1f})"
+        ends = between_points(row["over_base_low"], row["over_base_high"])
+        over = f"{points(row['over_base'])} ({ends})"
     name = "the base as it is" if row["size"] == 0 else row["candidate"]
     return f"{name}{mark}", str(row["num_seeds"]), *values, over
 
 
 def _interval(row: Mapping[str, Any], name: str) -> str:
     low, high = (row[f"{name}_{end}" if name else end] for end in ("low", "high"))
-    return "–" if low is None else f"({100 * low:.1f} to {100 * high:.1f})"
+    return "–" if low is None else f"({between(low, high)})"
 
 
 def _statements(found: Iterable[tuple[str, str]]) -> str:

@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from sftlens import rounding
 from sftlens.texts import printable
 
 
@@ -31,4 +32,4 @@ def print_line(text: str) -> None:
 
 def percent(value: float | None) -> str:
     """A fraction in percent with one decimal; – for what was not measured."""
-    return "–" if value is None else f"{100 * value:.1f} %"
+    return rounding.percent(value, missing="–")

@@ -10,15 +10,17 @@ from typing import Annotated
 import typer
 
 from sftlens.cli._app import Json, app, emit
-from sftlens.cli._tables import print_line, print_table
+from sftlens.cli._tables import percent, print_line, print_table
 from sftlens.errors import UserError
 from sftlens.facts import (
     SPLITS,
     AliasGroups,
     Domain,
+    Echoed,
     Fact,
     Split,
     facts_table,
+    is_echoed,
     load_aliases,
     read_facts,
     select_facts,
@@ -29,6 +31,7 @@ from sftlens.facts import (
 from sftlens.outputs import new_file, require_free
 
 _NO_ALIASES = "none"
+_COUNTED = ("domain", "split", "topic")
 
 
 @app.command()
@@ -63,6 +66,9 @@ def facts(
     topic: Annotated[
         list[str] | None, typer.Option(help="Keep facts of this topic. Repeatable.")
     ] = None,
+    echoed: Annotated[
+        Echoed, typer.Option(help="Facts whose answer stands in their own question.")
+    ] = "keep",
     limit: Annotated[
         int | None, typer.Option(min=1, help="Keep at most so many facts of each topic.")
     ] = None,
@@ -87,30 +93,39 @@ def facts(
     known = topics_with(topics)
     groups = _alias_groups(aliases, source)
     read, dropped = read_facts(source, topics=known, aliases=None, columns=_columns(column or ()))
-    chosen = select_facts(
-        read,
+    wanted = select_facts(
+        with_aliases(read, groups),
         splits=[_split(name) for name in split or ()],
         domains=() if domain is None else (domain,),
         topics=topic or (),
-        limit=limit,
-        seed=seed,
     )
-    found = with_aliases(chosen, groups)
+    found = select_facts(wanted, echoed=echoed, limit=limit, seed=seed)
+    num_left_out = len(read) - len(found)
+    if echoed == "drop" and (num_echoed := sum(map(is_echoed, wanted))):
+        dropped["answer in its own question"] = num_echoed
+        num_left_out -= num_echoed
     if out is not None:
         with new_file(out) as path:
             facts_table(found).write_parquet(path)
     tasks = [] if folder is None else _export(found, folder)
-    counts = Counter((fact.domain, fact.split, fact.topic) for fact in found)
-    num_aliased = sum(fact != plain for fact, plain in zip(found, chosen, strict=True))
+    counts = Counter(map(_counted, found))
+    echoes = Counter(_counted(fact) for fact in found if is_echoed(fact))
+    plain = {fact.fact_id: fact for fact in read}
+    num_aliased = sum(fact != plain[fact.fact_id] for fact in found)
     without_templates = sorted({fact.topic for fact in found if fact.topic not in known})
     result = {
         "num_facts": len(found),
         "counts": [
-            {"domain": domain, "split": split, "topic": topic, "num_facts": number}
-            for (domain, split, topic), number in sorted(counts.items())
+            {
+                **dict(zip(_COUNTED, key, strict=True)),
+                "num_facts": number,
+                "num_echoed": echoes[key],
+            }
+            for key, number in sorted(counts.items())
         ],
         "dropped": dropped,
-        "num_left_out": len(read) - len(chosen),
+        "num_echoed": echoes.total(),
+        "num_left_out": num_left_out,
         "num_with_aliases": num_aliased,
         "topics_without_templates": without_templates,
         "out": None if out is None else str(out),
@@ -118,12 +133,18 @@ def facts(
     }
 
     def show() -> None:
-        rows = [(*key, number) for key, number in sorted(counts.items())]
-        print_table(f"{len(found)} facts", ["domain", "split", "topic", "facts"], rows)
+        rows = [(*key, number, echoes[key]) for key, number in sorted(counts.items())]
+        print_table(f"{len(found)} facts", [*_COUNTED, "facts", "echoed"], rows)
+        if echoes:
+            print_line(
+                f"echoed: {echoes.total()} facts ({percent(echoes.total() / len(found))}) have an "
+                "answer in their own question, so that repeating it is right; --echoed drop "
+                "leaves them out"
+            )
         for reason, number in dropped.items():
             print_line(f"dropped {number}: {reason}")
-        if len(chosen) < len(read):
-            print_line(f"left out {len(read) - len(chosen)}: not chosen by the options")
+        if num_left_out:
+            print_line(f"left out {num_left_out}: not chosen by the options")
         if groups:
             print_line(f"aliases added to {num_aliased} facts")
         if without_templates:
@@ -135,6 +156,10 @@ def facts(
             print_line(f"tasks {', '.join(tasks)} and the group of them written to {folder}")
 
     emit(result, as_json, show)
+
+
+def _counted(fact: Fact) -> tuple[str, ...]:
+    return fact.domain, fact.split, fact.topic
 
 
 def _require_parquet(out: Path) -> None:

@@ -90,13 +90,19 @@ def probe(
 
 def _show(result: ProbeResult) -> None:
     title = f"{result.num_facts} facts, {result.num_completions:,} completions"
+    others = result.levels_without_echoed or result.levels
     rows = [
-        (level, number, percent(number / result.num_facts), percent(uncertain))
-        for level, (number, uncertain) in enumerate(
-            zip(result.levels, result.uncertain, strict=True)
+        (level, number, percent(number / result.num_facts), percent(uncertain), number - other)
+        for level, (number, uncertain, other) in enumerate(
+            zip(result.levels, result.uncertain, others, strict=True)
         )
     ]
-    print_table(title, ["level", "facts", "share", "uncertain"], rows)
+    print_table(title, ["level", "facts", "share", "uncertain", "echoed"], rows)
+    if result.num_echoed:
+        print_line(
+            f"echoed: {result.num_echoed} facts have an answer in their own question, so that "
+            "repeating it is right"
+        )
     print_line(
         f"R has a standard error of {result.standard_error:.3f} on average; a level is uncertain "
         "where the 95 % interval of R reaches into another, as it does wherever nothing was hit"

@@ -59,6 +59,13 @@ def repair(
         columns = ["model", "candidate", "norm removed", "knowledge", "95 % interval", "task"]
         title = f"on {result.num_facts['test']} test facts"
         print_table(title, columns, [_row(row) for row in result.front])
+        if result.without_echoed:
+            num_others = result.without_echoed[0]["num_facts"]
+            print_table(
+                f"on the {num_others} of them whose answer does not stand in their own question",
+                ["model", "candidate", "knowledge", "95 % interval"],
+                [_other(row) for row in result.without_echoed],
+            )
         for note in result.notes:
             print_line(note)
         print_line(result.chosen["why"])
@@ -67,6 +74,11 @@ def repair(
         )
 
     emit(result.as_json(), as_json, show)
+
+
+def _other(row: dict[str, Any]) -> tuple[object, ...]:
+    interval = f"{percent(row['knowledge_low'])} to {percent(row['knowledge_high'])}"
+    return row["role"], row["candidate"], percent(row["knowledge"]), interval
 
 
 def _row(row: dict[str, Any]) -> tuple[object, ...]:

@@ -10,6 +10,7 @@ import typer
 from sftlens.cli._app import Json, app, emit
 from sftlens.cli._tables import percent, print_line, print_table
 from sftlens.errors import UserError
+from sftlens.rounding import between_points, points
 
 if TYPE_CHECKING:
     from sftlens.report.compare import ComparisonResult
@@ -113,6 +114,5 @@ def _cell(row: dict[str, Any] | None) -> str | None:
     text = f"{percent(row['value'])} at {row['size']:,}"
     if row["difference"] is None:
         return text
-    ends = (f"{100 * row[f'difference{end}']:+.1f}" for end in ("", "_low", "_high"))
-    value, low, high = ends
-    return f"{text}\n{value} ({low} to {high})"
+    ends = between_points(row["difference_low"], row["difference_high"])
+    return f"{text}\n{points(row['difference'])} ({ends})"

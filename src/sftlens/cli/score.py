@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -34,22 +35,20 @@ def score(
 ) -> None:
     """Score closed-book question answering per level, in and out of domain."""
     settings = checked(S, max_new_tokens=max_new_tokens, matching=matching)
-    result = run_score(model, facts, mastery, out, split=split, settings=settings)
+    result = run_score(
+        model, facts, mastery, out, split=split, settings=settings, reference=reference
+    )
     moves = None if reference is None else run_transitions(reference, out)
 
     def show() -> None:
         columns = ["domain", *(f"level {k}" for k in range(NUM_LEVELS)), "mean", "95 % interval"]
-        rows = [
-            (
-                domain,
-                *map(percent, found["levels"]),
-                percent(found["mean"]),
-                f"{percent(found['low'])} to {percent(found['high'])}",
+        print_table(f"accuracy on {result.num_facts} facts", columns, _rows(result.accuracy))
+        if result.num_echoed:
+            print_table(
+                f"without the {result.num_echoed} whose answer stands in their own question",
+                columns,
+                _rows(result.accuracy_without_echoed or {}),
             )
-            for domain, found in result.accuracy.items()
-            if found is not None
-        ]
-        print_table(f"accuracy on {result.num_facts} facts", columns, rows)
         if result.num_without_level:
             print_line(f"{result.num_without_level} facts have no level: probe them to count them")
         if moves is not None:
@@ -58,3 +57,16 @@ def score(
 
     payload = result.as_json()
     emit(payload if moves is None else {**payload, "transitions": moves}, as_json, show)
+
+
+def _rows(accuracy: Mapping[str, dict[str, Any] | None]) -> list[tuple[str, ...]]:
+    return [
+        (
+            domain,
+            *map(percent, found["levels"]),
+            percent(found["mean"]),
+            f"{percent(found['low'])} to {percent(found['high'])}",
+        )
+        for domain, found in accuracy.items()
+        if found is not None
+    ]

@@ -8,10 +8,12 @@ from sftlens.facts._fact import (
     Domain,
     Fact,
     Split,
+    echoed_ids,
     facts_from_file,
     facts_from_table,
     facts_hash,
     facts_table,
+    is_echoed,
 )
 from sftlens.facts._matching import Matching, fold, matches
 from sftlens.facts._readers import (
@@ -21,7 +23,7 @@ from sftlens.facts._readers import (
     read_facts,
     source_aliases,
 )
-from sftlens.facts._select import select_facts
+from sftlens.facts._select import Echoed, select_facts
 from sftlens.facts._topics import Topic, builtin_topics, fill, load_topics, topics_with
 
 __all__ = [
@@ -32,18 +34,21 @@ __all__ = [
     "WORLD_FACTS",
     "AliasGroups",
     "Domain",
+    "Echoed",
     "Fact",
     "Matching",
     "ReadFacts",
     "Split",
     "Topic",
     "builtin_topics",
+    "echoed_ids",
     "facts_from_file",
     "facts_from_table",
     "facts_hash",
     "facts_table",
     "fill",
     "fold",
+    "is_echoed",
     "load_aliases",
     "load_topics",
     "matches",

@@ -11,6 +11,7 @@ from typing import Literal
 
 import polars as pl
 
+from sftlens.facts._matching import matches
 from sftlens.tables import columns_of, read_table
 
 Split = Literal["train", "validation", "test"]
@@ -28,9 +29,18 @@ FACTS_SCHEMA = pl.Schema(
         "answers": pl.List(pl.String()),
         "split": pl.String(),
         "domain": pl.String(),
+        "echoed": pl.Boolean(),
     }
 )
-_COLUMNS = columns_of(FACTS_SCHEMA, among={"split": SPLITS, "domain": DOMAINS})
+"""The fields of a fact, and whether its answer stands in its question (:func:`is_echoed`)."""
+
+FACT_FIELDS: tuple[str, ...] = tuple(name for name in FACTS_SCHEMA if name != "echoed")
+"""The columns that a row may bring."""
+
+_COLUMNS = columns_of(
+    pl.Schema({name: FACTS_SCHEMA[name] for name in FACT_FIELDS}),
+    among={"split": SPLITS, "domain": DOMAINS},
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,10 +68,45 @@ class Fact:
     domain: Domain
 
 
+def is_echoed(fact: Fact) -> bool:
+    """Tell if an accepted answer of a fact stands in its question, or in its subject.
+
+    A model that repeats the name it was asked about is then right without knowing the fact: "What
+    is the capital of Lutsk Raion?", "Lutsk". The answer is looked for as it is in what a model
+    writes, by :func:`matches` and its default rule, so that a fact is echoed exactly where
+    repeating its question would count as a correct answer.
+    """
+    return matches(fact.question, fact.answers) or matches(fact.subject, fact.answers)
+
+
+def echoed_ids(table: pl.DataFrame) -> set[str]:
+    """The ids of the facts of a table that :func:`is_echoed` holds for.
+
+    Args:
+        table: with the columns fact_id, subject, question and answers.
+    """
+    return {
+        fact_id
+        for fact_id, subject, question, answers in table.select(
+            "fact_id", "subject", "question", "answers"
+        ).iter_rows()
+        if matches(question, answers) or matches(subject, answers)
+    }
+
+
 def facts_table(facts: Iterable[Fact]) -> pl.DataFrame:
     """Facts as a table, one row a fact, with the columns of :data:`FACTS_SCHEMA`."""
     rows = [
-        (f.fact_id, f.topic, f.subject, f.question, list(f.answers), f.split, f.domain)
+        (
+            f.fact_id,
+            f.topic,
+            f.subject,
+            f.question,
+            list(f.answers),
+            f.split,
+            f.domain,
+            is_echoed(f),
+        )
         for f in facts
     ]
     return pl.DataFrame(rows, schema=FACTS_SCHEMA, orient="row")
@@ -72,7 +117,7 @@ def facts_from_table(table: pl.DataFrame) -> list[Fact]:
     return [
         Fact(fact_id, topic, subject, question, tuple(answers), split, domain)
         for fact_id, topic, subject, question, answers, split, domain in table.select(
-            FACTS_SCHEMA.names()
+            FACT_FIELDS
         ).iter_rows()
     ]
 

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Collection, Iterable
+from typing import Literal
 
 from sftlens.errors import UserError
-from sftlens.facts._fact import Domain, Fact, Split
+from sftlens.facts._fact import Domain, Fact, Split, is_echoed
+
+Echoed = Literal["keep", "drop"]
+"""Whether facts whose answer stands in their own question stay."""
 
 
 def select_facts(
@@ -15,6 +19,7 @@ def select_facts(
     splits: Collection[Split] = (),
     domains: Collection[Domain] = (),
     topics: Collection[str] = (),
+    echoed: Echoed = "keep",
     limit: int | None = None,
     seed: int = 0,
 ) -> list[Fact]:
@@ -25,6 +30,7 @@ def select_facts(
         splits: those to keep; empty keeps all.
         domains: those to keep; empty keeps all.
         topics: those to keep; empty keeps all.
+        echoed: whether those whose answer stands in their question stay (:func:`is_echoed`).
         limit: facts of each topic, over all kept splits; None keeps all. They are drawn by a hash
             of seed and fact_id: a larger limit adds to a smaller one, and whether a fact is drawn
             does not depend on the order of the facts.
@@ -50,6 +56,10 @@ def select_facts(
     if not kept:
         sets = {f"{fact.domain} {fact.split}" for fact in facts if fact.topic in (topics or found)}
         raise UserError(f"no fact has the split and domain asked for; there are {_some(sets)}")
+    if echoed == "drop":
+        kept = [fact for fact in kept if not is_echoed(fact)]
+        if not kept:
+            raise UserError("every fact chosen has its answer in its own question; keep them")
     if limit is None:
         return kept
     by_topic: dict[str, list[Fact]] = {}

@@ -13,7 +13,7 @@ import polars as pl
 
 from sftlens import notebook
 from sftlens.checkpoints import model_identity, resolve_model
-from sftlens.facts import Fact, Topic, facts_hash, facts_table, read_facts, topics_with
+from sftlens.facts import Fact, Topic, facts_hash, facts_table, is_echoed, read_facts, topics_with
 from sftlens.generation import Completed, Decoding, Generator
 from sftlens.manifest import content_key, finished_result, write_manifest
 from sftlens.mastery._folder import COMPLETIONS, FACTS, GREEDY, LEDGER, MASTERY, TEMPLATES
@@ -65,6 +65,9 @@ class ProbeResult(notebook.Tabular):
         categories: facts by category.
         examples: facts with a completion.
         notes: what has to be known beside, such as what an endpoint does not honour.
+        num_echoed: facts whose answer stands in their own question
+            (:func:`sftlens.facts.is_echoed`); None in a folder of a version that did not count.
+        levels_without_echoed: facts of level 0 to 4 among the others.
     """
 
     num_facts: int
@@ -77,6 +80,8 @@ class ProbeResult(notebook.Tabular):
     categories: dict[str, int] | None
     examples: list[dict[str, Any]]
     notes: list[str]
+    num_echoed: int | None = None
+    levels_without_echoed: list[int] | None = None
 
     def to_polars(self) -> pl.DataFrame:
         """A row a mastery level: level, num_facts, uncertain (a fraction)."""
@@ -161,6 +166,8 @@ def run_probe(
         return None
     with new_folder(out, work=work):
         mastery = _write_tables(work, facts, settings, prompter, stores)
+        echoed = [fact.fact_id for fact in facts if is_echoed(fact)]
+        others = mastery.filter(~pl.col("fact_id").is_in(echoed))
         result = ProbeResult(
             num_facts=len(facts),
             num_completions=total,
@@ -168,6 +175,8 @@ def run_probe(
             out=str(out),
             **summary(facts, mastery, scan_tables([work / COMPLETIONS]))._asdict(),
             notes=list(getattr(generator, "notes", [])),
+            num_echoed=len(echoed),
+            levels_without_echoed=level_sizes(others),
         )
         write_manifest(work, stage="probe", config=config, result=result.as_json())
     return result

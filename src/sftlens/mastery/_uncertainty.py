@@ -6,9 +6,8 @@ import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from sftlens.intervals import wilson
 from sftlens.mastery._levels import level_of_mastery
-
-Z95 = 1.959963984540054
 
 
 class Uncertainty(NamedTuple):
@@ -52,16 +51,5 @@ def uncertainty(counts: Sequence[tuple[int, int]]) -> Uncertainty:
         rate = (hits + mastery) / (number + 1)
         variance += (number / total) ** 2 * rate * (1 - rate) / number
     effective = mastery * (1 - mastery) / variance if variance > 0 else float(total)
-    low, high = _wilson(mastery, effective)
+    low, high = wilson(mastery, effective)
     return Uncertainty(math.sqrt(variance), low, high)
-
-
-def _wilson(rate: float, number: float) -> tuple[float, float]:
-    square = Z95 * Z95
-    center = (rate + square / (2 * number)) / (1 + square / number)
-    spread = Z95 / (1 + square / number)
-    spread *= math.sqrt(rate * (1 - rate) / number + square / (4 * number * number))
-    return (
-        0.0 if rate == 0 else max(0.0, center - spread),
-        1.0 if rate == 1 else min(1.0, center + spread),
-    )

@@ -8,9 +8,10 @@ from typing import Any, NamedTuple
 
 from sftlens import __version__
 from sftlens.card import metadata
-from sftlens.repair._explain import percent, points_interval
+from sftlens.repair._explain import points_interval
 from sftlens.repair._settings import RepairSettings
 from sftlens.repair._tables import estimate
+from sftlens.rounding import between, percent
 from sftlens.scoring import Estimate
 
 
@@ -122,4 +123,4 @@ def interval(found: Estimate | None) -> str:
     """An accuracy with its interval."""
     if found is None:
         return "not measured"
-    return f"{percent(found.value)} ({100 * found.low:.1f} to {100 * found.high:.1f})"
+    return f"{percent(found.value)} ({between(found.low, found.high)})"

@@ -8,26 +8,17 @@ from typing import Any
 from sftlens.repair._candidates import Candidate
 from sftlens.repair._decide import CONFIDENCE, Decision, Verdict
 from sftlens.repair._tables import estimate
+from sftlens.rounding import between_points, fixed, percent, points
 from sftlens.scoring import Estimate
 
 Rows = Sequence[Mapping[str, Any]]
 
 
-def percent(value: float) -> str:
-    """A fraction in percent."""
-    return f"{100 * value:.1f} %"
-
-
-def points(value: float) -> str:
-    """A difference of fractions in percentage points, with its sign."""
-    return f"{100 * value:+.1f}"
-
-
 def points_interval(found: Estimate | None) -> str:
-    """The same with its unit and interval."""
+    """A difference of fractions in percentage points, with its unit and interval."""
     if found is None:
         return "not measured"
-    return f"{points(found.value)} points ({points(found.low)} to {points(found.high)})"
+    return f"{points(found.value)} points ({between_points(found.low, found.high)})"
 
 
 def why(decision: Decision, *, num_candidates: int, num_decision: int, front: Rows) -> str:
@@ -98,7 +89,7 @@ def _tested(front: Rows) -> list[str]:
         told.append(
             f"It takes {percent(own['norm_removed'])} of the squared norm of the update back; of "
             f"{len(controls)} controls that take back as much, the best is {best['candidate']} "
-            f"with {percent(best['knowledge'])}, {abs(ahead):.1f} points "
+            f"with {percent(best['knowledge'])}, {fixed(abs(ahead))} points "
             f"{'above' if ahead > 0 else 'below'} the choice."
         )
     return told

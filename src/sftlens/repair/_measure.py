@@ -137,7 +137,7 @@ def task_accuracy(values: Values, *, seed: int) -> Estimate:
     else a bootstrap."""
     if np.isin(values, (0, 1)).all():
         return proportion(int(values.sum()), len(values))
-    return gain(values, np.zeros_like(values), alike(len(values)), seed=seed)
+    return gain(values, np.zeros_like(values), alike(len(values)), seed=seed).within(0.0, 1.0)
 
 
 def alike(num_items: int) -> Strata:

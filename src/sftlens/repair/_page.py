@@ -12,8 +12,9 @@ from typing import Any
 
 from sftlens.pages import inline, page_environment, script_json
 from sftlens.repair._card import interval
-from sftlens.repair._explain import percent, points_interval
+from sftlens.repair._explain import points_interval
 from sftlens.repair._tables import estimate
+from sftlens.rounding import percent
 from sftlens.style import GRID, PALETTE, TEXT
 
 _HERE = Path(__file__).parent
@@ -29,12 +30,18 @@ _MARKS = {  # by role: colour, one of PALETTE; symbol; what it is
 _FRONT = "#7b838c"
 
 
-def page(front: Sequence[Mapping[str, Any]], content: Mapping[str, Any]) -> str:
+def page(
+    front: Sequence[Mapping[str, Any]],
+    content: Mapping[str, Any],
+    without_echoed: Sequence[Mapping[str, Any]] = (),
+) -> str:
     """One self-contained HTML page, which loads nothing.
 
     Args:
         front: the rows of the test facts.
         content: ``why``, ``notes``, ``base``, ``tuned``, ``task`` and ``command``.
+        without_echoed: the rows of those facts whose answer does not stand in their question, in
+            the same order; none where that makes no difference.
     """
     from plotly.offline import get_plotlyjs
 
@@ -52,6 +59,9 @@ def page(front: Sequence[Mapping[str, Any]], content: Mapping[str, Any]) -> str:
         }
         for row in front
     ]
+    for shown, other in zip(rows, without_echoed):  # noqa: B905 (there are none, or as many)
+        shown["other_knowledge"] = interval(estimate(other, "knowledge"))
+        shown["other_gain"] = points_interval(estimate(other, "gain"))
     code = base64.b64encode(gzip.compress(get_plotlyjs().encode(), 9, mtime=0)).decode()
     text: str = (
         page_environment(_HERE)
@@ -60,6 +70,7 @@ def page(front: Sequence[Mapping[str, Any]], content: Mapping[str, Any]) -> str:
             style=inline(_HERE / "page.css"),
             rows=rows,
             num_facts=front[0]["num_facts"],
+            num_others=without_echoed[0]["num_facts"] if without_echoed else None,
             figure=script_json({"figure": _figure(front), "dark": PALETTE}),
             plotly=code,
             **content,

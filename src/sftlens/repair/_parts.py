@@ -40,16 +40,16 @@ class Parts(NamedTuple, Generic[T]):
         return len(self.search) + len(self.decision)
 
 
-class DividedFacts(NamedTuple):
-    """The facts in their parts, and what has to be told about them."""
+class Divided(NamedTuple, Generic[T]):
+    """Questions in their parts, and what has to be reported about them."""
 
-    parts: Parts[Fact]
+    parts: Parts[T]
     notes: list[str]
 
 
 def divide_facts(
     facts: Sequence[Fact], levels: Mapping[str, int] | None, *, seed: int, source: str
-) -> DividedFacts:
+) -> Divided[Fact]:
     """Facts of the splits validation and test, divided into :class:`Parts`.
 
     Where one of the two splits is absent, a seeded half of the other stands in for it. Facts to
@@ -89,13 +89,17 @@ def divide_facts(
     divided = [_mixed(part, stratum, order) for part in (search, decision, test)]
     if not all(divided):
         raise UserError(f"{source}: has too few validation facts; give at least {_FEWEST}")
-    return DividedFacts(Parts(*divided), notes)
+    return Divided(Parts(*divided), notes)
 
 
 def divide_items(
     items: Sequence[T], name: Callable[[T], str], split: Callable[[T], str | None], *, seed: int
-) -> Parts[T]:
-    """A task's items in their parts; a seeded half each where they name no split."""
+) -> Divided[T]:
+    """A task's items in their parts, as :func:`divide_facts` divides facts.
+
+    An item that names no split is one of ``test``. Items of ``train``, which tuning may have seen,
+    are left out; a search on them would choose what keeps them best.
+    """
 
     def order(item: T) -> bytes:
         return _order(seed, name(item))
@@ -103,12 +107,22 @@ def divide_items(
     def alike(_: T) -> str:
         return ""
 
-    validation = [item for item in items if split(item) == "validation"]
-    test = [item for item in items if split(item) == "test"]
+    notes = []
+    measured = [item for item in items if split(item) != "train"]
+    if left_out := len(items) - len(measured):
+        notes.append(f"{left_out} items of the task are of split train and were left out.")
+    validation = [item for item in measured if split(item) == "validation"]
+    test = [item for item in measured if split(item) != "validation"]
     if not validation or not test:
-        validation, test = _halves(items, alike, order)
+        if any(split(item) is not None for item in measured):
+            lacking = "validation" if not validation else "test"
+            notes.append(
+                f"The task has no split {lacking}: a seeded half of the others took its place."
+            )
+        validation, test = _halves(measured, alike, order)
     search, decision = _halves(validation, alike, order)
-    return Parts(*(sorted(part, key=order) for part in (search, decision, test)))
+    parts = Parts(*(sorted(part, key=order) for part in (search, decision, test)))
+    return Divided(parts, notes)
 
 
 def _halves(

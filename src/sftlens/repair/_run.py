@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from sftlens.repair._candidates import AS_IT_IS, THE_BASE, Candidate, Restoratio
 from sftlens.repair._card import Told, command, model_card, task_name
 from sftlens.repair._controls import controls
 from sftlens.repair._decide import Decision, Verdict, decide
+from sftlens.repair._echoed import without_echoed_table
 from sftlens.repair._examine import Examiner
 from sftlens.repair._explain import why
 from sftlens.repair._measure import Strata, strata
@@ -45,6 +46,7 @@ STAGE = "repair"
 MODEL = "model"
 CANDIDATES = "candidates.parquet"
 FRONT = "front.parquet"
+WITHOUT_ECHOED = "without_echoed.parquet"
 EVALUATIONS = "evaluations.parquet"
 FACTS = "facts.parquet"
 REPAIR = "repair.json"
@@ -71,6 +73,8 @@ class RepairResult(notebook.Tabular):
         num_facts: facts of each part: ``search``, ``decision``, ``test``.
         notes: on how models were aligned and facts divided.
         out: the folder.
+        without_echoed: a row each of the table ``without_echoed``: the test facts whose answer
+            does not stand in their own question (:func:`sftlens.facts.is_echoed`).
     """
 
     chosen: dict[str, Any]
@@ -83,6 +87,7 @@ class RepairResult(notebook.Tabular):
     num_facts: dict[str, int]
     notes: list[str]
     out: str
+    without_echoed: list[dict[str, Any]] = field(default_factory=list)
 
     def to_polars(self) -> pl.DataFrame:
         """A row a model on the test facts: the table ``front``."""
@@ -110,8 +115,8 @@ def run_repair(
     killed at any moment, the same call goes on from there and makes the same choice.
 
     The folder holds ``model``, the checkpoint with its card; the tables ``candidates``, ``front``,
-    ``evaluations`` and ``facts``; ``repair.json``; ``index.html``; the manifest. A finished folder
-    of the same call is left as it is.
+    ``without_echoed``, ``evaluations`` and ``facts``; ``repair.json``; ``index.html``; the
+    manifest. A finished folder of the same call is left as it is.
 
     Args:
         base: folder or hub id of the base model.
@@ -168,7 +173,7 @@ def run_repair(
             num_decision=len(divided.parts.decision),
             front=front,
         )
-        notes = [*pair.notes, *divided.notes]
+        notes = [*pair.notes, *divided.notes, *([] if task is None else task.notes)]
         told = Told(
             base=model_name(pair.base.folder),
             tuned=model_name(pair.tuned.folder),
@@ -203,6 +208,7 @@ def run_repair(
             },
             notes=notes,
             out=str(out),
+            without_echoed=tables[WITHOUT_ECHOED].to_dicts(),
         )
         for name, table in tables.items():
             table.write_parquet(work / name)
@@ -296,7 +302,12 @@ def _report(
         chosen,
         seed=settings.seed,
     )
-    return {CANDIDATES: candidates, FRONT: front, EVALUATIONS: examiner.evaluations()}
+    return {
+        CANDIDATES: candidates,
+        FRONT: front,
+        WITHOUT_ECHOED: without_echoed_table(examiner, rows, levels, seed=settings.seed),
+        EVALUATIONS: examiner.evaluations(),
+    }
 
 
 def _undominated(standings: Sequence[Standing]) -> list[Standing]:
@@ -338,7 +349,8 @@ def _write_texts(work: Path, result: RepairResult, told: Told, settings: RepairS
         "task": task_name(told.task),
         "command": command(told),
     }
-    (work / PAGE).write_text(encodable(page(result.front, shown)), encoding="utf-8")
+    text = page(result.front, shown, result.without_echoed)
+    (work / PAGE).write_text(encodable(text), encoding="utf-8")
 
 
 def _verdict(verdict: Verdict) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 
+from sftlens.intervals import Z95
 from sftlens.repair._candidates import AS_IT_IS, BASE, OUTSIDE, TUNED, Candidate, Way
 from sftlens.repair._examine import Found
 from sftlens.repair._measure import Strata, Values
@@ -57,7 +58,7 @@ class Standing(NamedTuple):
 
     def keeps_task(self, allowed: float) -> bool:
         """Whether the task loses no more than ``allowed``, and not surely anything."""
-        return self.task_gain >= -allowed and self.task_gain + 1.96 * self.task_error >= 0
+        return self.task_gain >= -allowed and self.task_gain + Z95 * self.task_error >= 0
 
 
 class Searched(NamedTuple):

@@ -28,7 +28,8 @@ _WHAT = {
 }
 
 
-def _interval(name: str) -> dict[str, Any]:
+def interval_columns(name: str) -> dict[str, Any]:
+    """The columns of a value with its interval."""
     return {name: pl.Float64, f"{name}_low": pl.Float64, f"{name}_high": pl.Float64}
 
 
@@ -36,10 +37,10 @@ CANDIDATES_SCHEMA = pl.Schema(
     {
         **_WHAT,
         "num_facts": pl.Int64,
-        **_interval("knowledge"),
-        **_interval("gain"),
-        **_interval("task"),
-        **_interval("task_gain"),
+        **interval_columns("knowledge"),
+        **interval_columns("gain"),
+        **interval_columns("task"),
+        **interval_columns("task_gain"),
         "finalist": pl.Boolean,
         "chosen": pl.Boolean,
     }
@@ -54,14 +55,14 @@ FRONT_SCHEMA = pl.Schema(
         "role": pl.String,
         **_WHAT,
         "num_facts": pl.Int64,
-        **_interval("knowledge"),
-        **_interval("knowledge_in"),
-        **_interval("knowledge_out"),
-        **_interval("gain"),
-        **_interval("gain_in"),
-        **_interval("gain_out"),
-        **_interval("task"),
-        **_interval("task_gain"),
+        **interval_columns("knowledge"),
+        **interval_columns("knowledge_in"),
+        **interval_columns("knowledge_out"),
+        **interval_columns("gain"),
+        **interval_columns("gain_in"),
+        **interval_columns("gain_out"),
+        **interval_columns("task"),
+        **interval_columns("task_gain"),
         "on_front": pl.Boolean,
     }
 )
@@ -108,10 +109,10 @@ def candidates_table(
             rows[one] = {
                 **_what(one, norms.get(one)),
                 "num_facts": number,
-                **_named("knowledge", knowledge(own.correct, seen)),
-                **_named("gain", difference),
-                **_named("task", accuracy),
-                **_named("task_gain", task),
+                **named("knowledge", knowledge(own.correct, seen)),
+                **named("gain", difference),
+                **named("task", accuracy),
+                **named("task_gain", task),
                 "finalist": one in finalists,
                 "chosen": one == chosen,
             }
@@ -129,21 +130,21 @@ def front_table(examiner: Examiner, rows: Sequence[Row], of: Strata, *, seed: in
             "role": role,
             **_what(candidate, norm_removed),
             "num_facts": len(own.correct),
-            **_named("knowledge", knowledge(own.correct, of)),
-            **_named("gain", gain(own.correct, tuned.correct, of, seed=seed)),
-            **_named("task", None),
-            **_named("task_gain", None),
+            **named("knowledge", knowledge(own.correct, of)),
+            **named("gain", gain(own.correct, tuned.correct, of, seed=seed)),
+            **named("task", None),
+            **named("task_gain", None),
         }
         for domain in DOMAINS:
             inside = of.of(domain)
             measured = bool(inside.domains)
             level = knowledge(own.correct, inside) if measured else None
             paired = gain(own.correct, tuned.correct, inside, seed=seed) if measured else None
-            row |= _named(f"knowledge_{domain}", level) | _named(f"gain_{domain}", paired)
+            row |= named(f"knowledge_{domain}", level) | named(f"gain_{domain}", paired)
         if len(own.kept):
-            row |= _named("task", task_accuracy(own.kept, seed=seed))
+            row |= named("task", task_accuracy(own.kept, seed=seed))
             items = alike(len(own.kept))
-            row |= _named("task_gain", gain(own.kept, tuned.kept, items, seed=seed))
+            row |= named("task_gain", gain(own.kept, tuned.kept, items, seed=seed))
         found.append(row)
     for row in found:
         row["on_front"] = not any(_dominates(other, row) for other in found)
@@ -179,6 +180,7 @@ def _what(candidate: Candidate, norm_removed: float | None) -> dict[str, Any]:
     }
 
 
-def _named(name: str, found: Estimate | None) -> dict[str, float | None]:
+def named(name: str, found: Estimate | None) -> dict[str, float | None]:
+    """A value with its interval as these columns hold it."""
     value, low, high = found or (None, None, None)
     return {name: value, f"{name}_low": low, f"{name}_high": high}

@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
+from sftlens.delimited import read_delimited
 from sftlens.errors import UserError, first_line
 from sftlens.facts import Matching, matches
 from sftlens.generation import Decoding, LoadedModel, TransformersGenerator
-from sftlens.repair._parts import Part, Parts, divide_items
+from sftlens.repair._parts import Part, divide_items
 from sftlens.repair._settings import RepairSettings
 from sftlens.tables import read_table
 
 HARNESS = "lm-eval:"
 
+_FEWEST = 4
 _MORE_TOKENS = 2  # than the expected completion has: room for the end of the text
 _METRICS = ("exact_match", "acc", "em", "f1")
 
@@ -38,6 +39,9 @@ class Task(Protocol):
 
     key: str
     """Stands for everything that its items and their judgement depend on."""
+
+    notes: list[str]
+    """What has to be reported about how its items were divided."""
 
     def num_items(self, part: Part) -> int:
         """How many items a part has."""
@@ -73,15 +77,19 @@ class Examples:
 
     def __init__(self, path: Path, settings: RepairSettings) -> None:
         rows = _rows(path)
-        if len(rows) < 4:
-            raise UserError(f"{path}: has {len(rows)} examples; give at least 4, better 200")
         examples = [_example(row, number, path) for number, row in enumerate(rows, start=1)]
-        content = json.dumps([list(example) for example in examples])
+        measured = [example for example in examples if example.split != "train"]
+        if len(measured) < _FEWEST:
+            raise UserError(
+                f"{path}: has {len(measured)} examples of the splits validation and test; give at "
+                f"least {_FEWEST}, better 200"
+            )
+        content = json.dumps([list(example) for example in measured])
         self.name = path.name
         self.key = hashlib.sha256(content.encode()).hexdigest()
         self._matching: Matching = settings.matching
         self._completions = [example.completion for example in examples]
-        self._parts: Parts[Example] = divide_items(
+        self._parts, self.notes = divide_items(
             examples, lambda e: f"{e.name} {e.prompt}", lambda e: e.split, seed=settings.seed
         )
 
@@ -128,7 +136,7 @@ class HarnessTask:
         self._metric = metric or None
         self._seed = settings.seed
         numbers = range(self._tasks.num_items(self._task))
-        self._parts: Parts[int] = divide_items(numbers, str, lambda _: None, seed=settings.seed)
+        self._parts, self.notes = divide_items(numbers, str, lambda _: None, seed=settings.seed)
         if not all(self._parts):
             raise UserError(f"{name}: has {len(numbers)} items, too few to divide")
 
@@ -189,7 +197,7 @@ def _rows(path: Path) -> list[dict[str, Any]]:
         raise UserError(f"{path}: is none of {', '.join(readers)}, nor {HARNESS}TASK; convert it")
     try:
         return readers[path.suffix](path)
-    except (OSError, ValueError, csv.Error, RecursionError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         if isinstance(error, UserError):
             raise
         raise UserError(f"{path}: cannot be read ({first_line(error)}); mend it") from None
@@ -201,8 +209,7 @@ def _json_rows(path: Path) -> list[dict[str, Any]]:
 
 
 def _csv_rows(path: Path) -> list[dict[str, Any]]:
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        return list(csv.DictReader(file, strict=True))
+    return [row for _, row in read_delimited(path)]
 
 
 def _parquet_rows(path: Path) -> list[dict[str, Any]]:

@@ -58,6 +58,7 @@ def exposure_effect(mastery: pl.DataFrame, exposures: pl.DataFrame | None) -> Ex
         members = known[np.isin(exposure, part)]
         label = f"{part[0]}" if len(part) == 1 else f"{part[0]} to {part[-1]}"
         found = mean_with_interval(members)
+        found = found and found.within(0.0, 1.0)
         points.append(ExposurePoint(label, float(members.mean()), found, len(members)))
     return ExposureEffect(points, spearman(exposure.astype(np.float64), known))
 

@@ -1,4 +1,4 @@
-"""Numbers and their signs in words. Rounding happens here and nowhere else."""
+"""Numbers and their signs in words."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from enum import Enum
 
 from sftlens.report._statistics import Correlation
+from sftlens.rounding import fixed
 from sftlens.scoring import Estimate
 
 NOT_MEASURED = "not measured"
@@ -50,10 +51,7 @@ def number(value: float | None, digits: int = 0) -> str:
     """A plain number with a thousands comma and a true minus sign."""
     if value is None:
         return NOT_MEASURED
-    text = f"{value:,.{digits}f}"
-    if float(text.replace(",", "")) == 0:
-        text = text.lstrip("-")
-    return text.replace("-", _MINUS)
+    return fixed(value, digits, grouped=True).replace("-", _MINUS)
 
 
 def percent(fraction: float | None, digits: int = 1) -> str:
@@ -68,7 +66,7 @@ def share_text(share: float) -> str:
 
 def tenths(fraction: float) -> int:
     """A fraction as :func:`percent` prints it, in tenths of a percent."""
-    return round(10 * float(f"{100 * fraction:.1f}"))
+    return round(10 * float(fixed(100 * fraction)))
 
 
 def percent_interval(estimate: Estimate | None) -> str:
@@ -81,8 +79,7 @@ def percent_interval(estimate: Estimate | None) -> str:
 
 def signed(value: float, digits: int = 1) -> str:
     """A number with its sign, ``+`` too."""
-    text = number(value, digits)
-    return text if text.startswith(_MINUS) or not float(text.replace(",", "")) else f"+{text}"
+    return fixed(value, digits, signed=True, grouped=True).replace("-", _MINUS)
 
 
 def points(effect: Estimate | None) -> str:

@@ -1,5 +1,6 @@
 """Closed-book question answering per mastery level, with intervals."""
 
+from sftlens.intervals import Estimate, mean_of_proportions, proportion
 from sftlens.mastery import NUM_LEVELS
 from sftlens.scoring._harness import (
     ITEMS_SCHEMA,
@@ -11,13 +12,7 @@ from sftlens.scoring._harness import (
     export_harness_tasks,
     load_harness_tasks,
 )
-from sftlens.scoring._intervals import (
-    Estimate,
-    difference,
-    mean_of_levels,
-    mean_of_proportions,
-    proportion,
-)
+from sftlens.scoring._intervals import difference, mean_of_levels
 from sftlens.scoring._run import ScoreResult, run_score
 from sftlens.scoring._score import SCORES_SCHEMA, Accuracy, ScoreSettings, accuracy, score
 from sftlens.scoring._sweep import score_sweep

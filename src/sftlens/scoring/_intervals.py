@@ -1,4 +1,4 @@
-"""Accuracies per mastery level and their 95 % intervals."""
+"""Means over mastery levels of several training seeds, and their 95 % intervals."""
 
 from __future__ import annotations
 
@@ -8,51 +8,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-_Z95 = 1.959963984540054  # the 97.5 % quantile of the standard normal distribution
-
+from sftlens.intervals import Estimate
 
 _MIN_FACTS = 3  # of a level, below which resampling cannot tell its spread
-
-
-class Estimate(NamedTuple):
-    """A value with its 95 % interval; all three are fractions."""
-
-    value: float
-    low: float
-    high: float
-
-
-def proportion(num_correct: int, num_facts: int) -> Estimate:
-    """A share of facts with its Wilson score interval.
-
-    Raises:
-        ValueError: when there is no fact to take a share of.
-    """
-    if num_facts < 1:
-        raise ValueError("a proportion of no facts is undefined")
-    value = num_correct / num_facts
-    z2 = _Z95**2
-    centre = (value + z2 / (2 * num_facts)) / (1 + z2 / num_facts)
-    spread = value * (1 - value) / num_facts + z2 / (4 * num_facts**2)
-    half = _Z95 * np.sqrt(spread) / (1 + z2 / num_facts)
-    return Estimate(value, max(0.0, float(centre - half)), min(1.0, float(centre + half)))
-
-
-def mean_of_proportions(parts: list[Estimate]) -> Estimate:
-    """The plain mean of independent proportions; the headline accuracy (paper section 4).
-
-    The interval combines the parts' own limits (MOVER: method of variance estimates recovery), so
-    that parts at 0 or 1 do not collapse it.
-
-    Raises:
-        ValueError: when there are no parts.
-    """
-    if not parts:
-        raise ValueError("a mean of no proportions is undefined")
-    value = sum(part.value for part in parts) / len(parts)
-    below = np.sqrt(sum((part.value - part.low) ** 2 for part in parts)) / len(parts)
-    above = np.sqrt(sum((part.high - part.value) ** 2 for part in parts)) / len(parts)
-    return Estimate(value, float(value - below), float(value + above))
 
 
 def mean_of_levels(
@@ -126,8 +84,8 @@ def _bootstrap(
             part = float(mean[members] @ resamples.weights[members])
             weight = float(resamples.weights[members].sum())
             low, high = low - part + weight * lowest, high - part + weight
-    value = float(mean @ resamples.weights)
-    return Estimate(value, max(lowest, float(low)), min(1.0, float(high)))
+    value, low, high = np.clip([float(mean @ resamples.weights), low, high], lowest, 1.0)
+    return Estimate(float(value), float(low), float(high))
 
 
 class _Resamples(NamedTuple):

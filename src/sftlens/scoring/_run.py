@@ -11,14 +11,14 @@ import polars as pl
 from sftlens import notebook
 from sftlens.checkpoints import model_identity, resolve_model
 from sftlens.errors import UserError
-from sftlens.facts import Split, facts_hash, facts_table, read_facts
+from sftlens.facts import Split, facts_hash, facts_table, is_echoed, read_facts
 from sftlens.manifest import finished_result, write_manifest
 from sftlens.mastery import read_mastery
 from sftlens.outputs import new_folder
 from sftlens.progress import progress
 from sftlens.scoring._score import Accuracy, ScoreSettings, accuracy, score
+from sftlens.scoring._transitions import SCORES, require_comparable
 
-SCORES = "scores.parquet"
 FACTS = "facts.parquet"
 
 
@@ -33,12 +33,17 @@ class ScoreResult(notebook.Tabular):
         num_without_level: those of them that the mastery folder does not know; they are scored,
             and enter no level.
         out: the score folder.
+        num_echoed: those of the facts whose answer stands in their own question
+            (:func:`sftlens.facts.is_echoed`); None in a folder of a version that did not count.
+        accuracy_without_echoed: the accuracy of the others, in the same form.
     """
 
     accuracy: dict[str, dict[str, Any] | None]
     num_facts: int
     num_without_level: int
     out: str
+    num_echoed: int | None = None
+    accuracy_without_echoed: dict[str, dict[str, Any] | None] | None = None
 
     def to_polars(self) -> pl.DataFrame:
         """A row a domain and test level (``mean`` of them too): accuracy, low, high; fractions."""
@@ -65,6 +70,7 @@ def run_score(
     *,
     split: Split = "test",
     settings: ScoreSettings,
+    reference: Path | None = None,
 ) -> ScoreResult:
     """Score a model on facts and write the score folder, whole or not at all.
 
@@ -78,6 +84,8 @@ def run_score(
         out: the score folder.
         split: facts of which split are asked.
         settings: see :class:`ScoreSettings`.
+        reference: a score folder that this one is to be compared with by :func:`run_transitions`;
+            that it can be is made sure before anything is scored.
 
     Raises:
         UserError: when an input is unusable, no fact has a level, or ``out`` holds something.
@@ -98,6 +106,8 @@ def run_score(
         "split": split,
         "settings": settings.model_dump(mode="json"),
     }
+    if reference is not None:
+        require_comparable(reference, config, [fact.fact_id for fact in facts])
     if finished := finished_result(out, stage="score", config=config):
         return ScoreResult(**{**finished, "out": str(out)})
     with new_folder(out) as work:
@@ -109,12 +119,22 @@ def run_score(
             scores = score(generator, facts, levels, settings, advance=advance)
         facts_table(facts).write_parquet(work / FACTS)
         scores.write_parquet(work / SCORES)
-        found: dict[str, dict[str, Any] | None] = {
-            domain: _as_json(value) for domain, value in accuracy(scores).items()
-        }
-        result = ScoreResult(found, len(facts), unknown, str(out))
+        echoed = [fact.fact_id for fact in facts if is_echoed(fact)]
+        others = scores.filter(~pl.col("fact_id").is_in(echoed))
+        result = ScoreResult(
+            accuracy=_by_domain(scores),
+            num_facts=len(facts),
+            num_without_level=unknown,
+            out=str(out),
+            num_echoed=len(echoed),
+            accuracy_without_echoed=_by_domain(others),
+        )
         write_manifest(work, stage="score", config=config, result=result.as_json())
     return result
+
+
+def _by_domain(scores: pl.DataFrame) -> dict[str, dict[str, Any] | None]:
+    return {domain: _as_json(value) for domain, value in accuracy(scores).items()}
 
 
 def _as_json(found: Accuracy | None) -> dict[str, Any] | None:

@@ -10,9 +10,9 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from sftlens.facts import DOMAINS, Domain, Fact, Matching, matches
 from sftlens.generation import Decoding, Generator, question_prompt
+from sftlens.intervals import Estimate, mean_of_proportions, proportion
 from sftlens.mastery import NUM_LEVELS
 from sftlens.progress import Advance, silent
-from sftlens.scoring._intervals import Estimate, mean_of_proportions, proportion
 
 SCORES_SCHEMA = pl.Schema(
     {

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +12,10 @@ from sftlens.errors import UserError
 from sftlens.manifest import read_manifest
 from sftlens.mastery import NUM_LEVELS
 from sftlens.outputs import new_file
-from sftlens.scoring._run import SCORES
 from sftlens.scoring._score import SCORES_SCHEMA
 from sftlens.tables import columns_of, read_table
 
+SCORES = "scores.parquet"
 TRANSITIONS = "transitions.parquet"
 
 _SCORES = columns_of(
@@ -106,6 +106,19 @@ def require_alike(reference: Path, config: Mapping[str, Any]) -> None:
         raise UserError(
             f"{reference}: was scored with other {', '.join(differing)}; score both models alike"
         )
+
+
+def require_comparable(
+    reference: Path, config: Mapping[str, Any], fact_ids: Collection[str]
+) -> None:
+    """Refuse a score folder that scores of these facts cannot be compared with.
+
+    Raises:
+        UserError: when it is none, or was scored otherwise or over other facts.
+    """
+    require_alike(reference, config)
+    if set(_read_scores(reference)["fact_id"]) != set(fact_ids):
+        raise UserError(f"{reference}: has lost scores of some facts; score it again")
 
 
 def _is_written(path: Path, table: pl.DataFrame) -> bool:

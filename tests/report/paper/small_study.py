@@ -10,6 +10,7 @@ IN = [f"in{i}" for i in range(10)]  # two of each mastery level
 OUT = [f"out{i}" for i in range(5)]  # one of each
 VALIDATION = [f"val{i}" for i in range(5)]  # one of each
 ASKED = [*IN, *OUT, *VALIDATION]
+ECHOED = (0, 8, 14)  # in0, in8, out4: their answers stand in their questions
 LEVELS = [i // 2 for i in range(10)] + list(range(5)) * 2
 RUNS = [
     (f"level{level}-seed{seed}", level, 8, seed, 8 - level) for level in (0, 2) for seed in (0, 1)
@@ -55,6 +56,9 @@ def small_study() -> dict[str, pl.DataFrame]:
     facts = pl.DataFrame(
         {
             "fact_id": ASKED,
+            "subject": ASKED,
+            "question": [f"What is {name}?" for name in ASKED],
+            "answers": [[name if n in ECHOED else "Oslo"] for n, name in enumerate(ASKED)],
             "domain": ["in"] * 10 + ["out"] * 5 + ["in"] * 5,
             "split": ["test"] * 15 + ["validation"] * 5,
         }

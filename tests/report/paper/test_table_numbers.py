@@ -175,7 +175,8 @@ def test_tasks_are_means_over_training_sets(tables: dict[str, pl.DataFrame]) -> 
     tuned = one(table, method="tuned")
     of_sets, of_items = stats.t.ppf(0.975, 1) * 0.1, 1.959964 * 0.03
     assert close(tuned["value"], 0.5)
-    assert close(tuned["high"], 0.5 + np.hypot(of_sets, of_items))
+    assert np.hypot(of_sets, of_items) > 0.5
+    assert (tuned["low"], tuned["high"]) == (0.0, 1.0)  # a metric that is a fraction
     assert (tuned["covers"], tuned["num_items"]) == ("items and training sets", 100)
     restored = one(table, method="relative")
     assert (restored["low"], restored["covers"], restored["share"]) == (None, None, 20.0)
@@ -396,3 +397,46 @@ def test_the_norm_removed_has_its_range_over_runs() -> None:
     row = one(made_of(study, "removed_norm"), method="relative", share=20.0)
     assert close(row["value"], (3 * 0.25 + 0.05) / 4)
     assert (row["low"], row["high"], row["num_runs"]) == (0.05, 0.25, 4)
+
+
+def test_echoed_facts_are_counted_by_level(tables: dict[str, pl.DataFrame]) -> None:
+    table = tables["echoed_levels"]
+    assert table.drop("num_echoed").equals(tables["level_sizes"])
+    found = table.filter(pl.col("num_echoed") > 0).select("domain", "split", "level", "num_echoed")
+    assert found.rows() == [
+        ("in", "test", 0, 1),
+        ("in", "test", 4, 1),
+        ("out", "test", 4, 1),
+    ]
+
+
+def test_accuracy_stands_with_and_without_echoed_facts(tables: dict[str, pl.DataFrame]) -> None:
+    table = tables["echoed_accuracy"]
+    values = {
+        (row["level"], row["facts"]): (row["value"], row["num_facts"])
+        for row in table.filter(domain="in").iter_rows(named=True)
+    }
+    assert values[None, "all"] == (pytest.approx(0.3), 10)
+    assert values[None, "without echoed"] == (pytest.approx(0.3), 8)
+    # Levels at 0 or 1, 0, 0, 0, 1 without in0 and in8.
+    assert values[0, "without echoed"] == (pytest.approx((0.2 + 0.4) / 2), 8)
+    assert values[0, "echoed"] == (1.0, 2)
+    assert one(table, domain="out", level=0, facts="without echoed")["num_facts"] == 4
+
+
+def test_the_accuracy_of_all_facts_is_the_same_value_everywhere(
+    tables: dict[str, pl.DataFrame],
+) -> None:
+    numbers = ["domain", "level", "size", "value", "low", "high"]
+    every = tables["echoed_accuracy"].filter(
+        pl.col("facts") == "all", pl.col("level").is_not_null()
+    )
+    assert every.select(numbers).equals(tables["accuracy_by_size"].select(numbers))
+
+
+def test_facts_without_questions_have_no_table_of_echoed_ones() -> None:
+    study = small_study()
+    study["facts"] = study["facts"].drop("question")
+    holes = {made.name: made.holes for made in paper_tables(Study(study)) if made.table is None}
+    assert holes["echoed_levels"] == ["table facts has no column question"]
+    assert "echoed_accuracy" in holes

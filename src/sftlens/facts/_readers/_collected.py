@@ -5,11 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Hashable
+from collections.abc import Hashable, Sequence
 
 from sftlens.facts._fact import Fact
 
 NO_ANSWER = "no answer"
+WITHHELD = "answer withheld"
+TRUTH_VALUE = "answer true or false"
+NOT_TEXT = "answer not text"
 SEVERAL_ANSWERS = "several answers"
 REPEATED = "repeated question"
 OTHER_FORM = "question does not fit its topic's form"
@@ -27,6 +30,15 @@ class Collected:
     def drop(self, reason: str) -> None:
         """Count a row that becomes no fact."""
         self.dropped[reason] += 1
+
+    def has_answer(self, texts: Sequence[str], refused: Sequence[str]) -> bool:
+        """Tell if a row has an answer, and count why not, or what was left out beside others."""
+        if not texts:
+            self.drop(refused[0] if refused else NO_ANSWER)
+        else:
+            for reason in refused:
+                self.drop(f"{reason}, beside others that stay")
+        return bool(texts)
 
     def add(self, fact: Fact, asks: Hashable) -> None:
         """Take a fact, unless one that asks the same was taken."""

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 from sftlens.errors import UserError
-from sftlens.facts._fact import FACTS_SCHEMA
+from sftlens.facts._fact import FACT_FIELDS
 
 REQUIRED_COLUMNS = ("topic", "question", "answers")
 
@@ -18,8 +19,8 @@ def require_known_columns(columns: Mapping[str, str]) -> None:
         UserError: naming the field.
     """
     for column in columns:
-        if column not in FACTS_SCHEMA:
-            known = ", ".join(FACTS_SCHEMA)
+        if column not in FACT_FIELDS:
+            known = ", ".join(FACT_FIELDS)
             raise UserError(f"column {column!r} is no field of a fact; use {known}")
 
 
@@ -50,12 +51,17 @@ def renamed(row: Mapping[str, Any], columns: Mapping[str, str]) -> Mapping[str, 
 
 
 def at(value: Any, place: str) -> Any:
-    """What stands at a dotted place; a list on the way gives a list, what is absent None."""
+    """The value at a dotted place; a list on the way gives a list, what is absent None."""
     if isinstance(value, Mapping) and place in value:
         return value[place]
     if isinstance(value, list | tuple):
         return [at(item, place) for item in value]
     name, dot, rest = place.partition(".")
+    if isinstance(value, str) and value.lstrip()[:1] in ("{", "["):  # JSON in a column of text
+        try:
+            return at(json.loads(value), place)
+        except (ValueError, RecursionError):
+            return None
     if not dot or not isinstance(value, Mapping) or name not in value:
         return None
     return at(value[name], rest)

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from sftlens.errors import UserError
 from sftlens.facts._fact import SPLITS, Fact, Split
-from sftlens.facts._readers import _checks, _collected
+from sftlens.facts._readers import _collected, _values
 from sftlens.facts._readers._collected import Collected, fact_id
 from sftlens.facts._readers._json import json_rows, parse, read_text
 from sftlens.facts._readers._splits import split_of_name
@@ -65,11 +65,11 @@ def _parts(path: Path) -> list[_Part]:
 
 def _read_part(part: _Part, topic: Topic | None, collected: Collected) -> None:
     for where, row in json_rows(part.path, parse(read_text(part.path), str(part.path))):
-        question = _checks.text(row, "question", where)
-        answers = _checks.answers(row.get("answers"), where)
-        if not answers:
-            collected.drop(_collected.NO_ANSWER)
-        elif len(answers) > 1:
+        question = _values.text(row, "question", where)
+        answers, refused = _values.answers(row.get("answers"), where)
+        if not collected.has_answer(answers, refused):
+            continue
+        if len(answers) > 1:
             collected.drop(_collected.SEVERAL_ANSWERS)
         elif topic is None:
             collected.drop(_collected.UNKNOWN_TOPIC)

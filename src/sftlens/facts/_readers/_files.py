@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import csv
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from sftlens.delimited import read_delimited
 from sftlens.errors import UserError
-from sftlens.facts._fact import Domain, Fact
+from sftlens.facts._fact import FACT_FIELDS, Domain, Fact
 from sftlens.facts._matching import fold
-from sftlens.facts._readers import _checks
+from sftlens.facts._readers import _values
 from sftlens.facts._readers._collected import Collected, fact_id
 from sftlens.facts._readers._columns import REQUIRED_COLUMNS, renamed, require_columns
-from sftlens.facts._readers._json import json_lines, parse
+from sftlens.facts._readers._json import json_lines
 from sftlens.facts._topics import Topic
 from sftlens.tables import read_table
 
@@ -32,7 +32,11 @@ def read_file(path: Path, topics: Mapping[str, Topic], columns: Mapping[str, str
         raise UserError(f"{path}: is none of {', '.join(readers)}; convert it to one of them")
     collected = Collected()
     for where, row in readers[path.suffix](path, columns):
-        fact, has_id = _fact(renamed(row, columns), where, topics)
+        row = renamed(row, columns)
+        answers, refused = _values.answers(row["answers"], where)
+        if not collected.has_answer(answers, refused):
+            continue
+        fact, has_id = _fact(row, answers, where, topics)
         if has_id:
             collected.add(fact, ("to the letter", fact.topic, fact.split, fact.question))
         else:
@@ -62,42 +66,24 @@ def _json_rows(path: Path, columns: Mapping[str, str]) -> _Rows:
 
 
 def _csv_rows(path: Path, columns: Mapping[str, str]) -> _Rows:
-    answers = columns.get("answers", "answers")
-    for where, row in delimited_rows(path, columns, REQUIRED_COLUMNS, delimiter=","):
-        cell = row[answers]
-        if cell.lstrip().startswith("["):
-            yield where, {**row, answers: parse(cell, f"{where}: answers {_checks.shown(cell)}")}
-        else:
-            yield where, row
+    return delimited_rows(path, columns, REQUIRED_COLUMNS, delimiter=",")
 
 
 def delimited_rows(
     path: Path, columns: Mapping[str, str], required: tuple[str, ...], *, delimiter: str
-) -> Iterator[tuple[str, dict[str, str]]]:
+) -> _Rows:
     """The rows of a CSV or TSV file, each with the place that an error names.
 
     Raises:
         UserError: when the file is malformed or lacks a column.
     """
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.DictReader(file, strict=True, delimiter=delimiter)
-            try:
-                if reader.fieldnames is None:
-                    return
-                require_columns(reader.fieldnames, columns, required, f"{path}, line 1")
-                for row in reader:
-                    where = f"{path}, line {reader.line_num}"
-                    if None in row or None in row.values():
-                        raise UserError(
-                            f"{where}: has not {len(reader.fieldnames)} fields; mend it"
-                        )
-                    yield where, row
-            except csv.Error as error:
-                where = f"{path}, line {reader.reader.line_num}"
-                raise UserError(f"{where}: is no CSV ({error}); mend it") from None
-    except UnicodeDecodeError as error:
-        raise UserError(f"{path}: byte {error.start} is not UTF-8; save it as UTF-8") from None
+
+    def used(header: Sequence[str]) -> list[str]:
+        require_columns(header, columns, required, f"{path}, line 1")
+        places = {place.split(".")[0] for place in columns.values()}
+        return [name for name in header if name in places or name in (*required, *FACT_FIELDS)]
+
+    return read_delimited(path, delimiter=delimiter, used=used)
 
 
 def _parquet_rows(path: Path, columns: Mapping[str, str]) -> _Rows:
@@ -107,47 +93,23 @@ def _parquet_rows(path: Path, columns: Mapping[str, str]) -> _Rows:
         yield f"{path}, row {number}", row
 
 
-def _fact(row: Mapping[str, Any], where: str, topics: Mapping[str, Topic]) -> tuple[Fact, bool]:
+def _fact(
+    row: Mapping[str, Any], answers: tuple[str, ...], where: str, topics: Mapping[str, Topic]
+) -> tuple[Fact, bool]:
     """The fact of a row, and whether the row brought its id."""
-    topic = _checks.text(row, "topic", where)
-    question = _checks.text(row, "question", where)
-    answers = _checks.answers(row["answers"], where)
-    if not answers:
-        raise UserError(f"{where}: answers {row['answers']!r} holds no answer; give at least one")
-    given = own_id(row, where)
+    topic = _values.text(row, "topic", where)
+    question = _values.text(row, "question", where)
+    given = _values.optional_text(row, "fact_id", where)
     fact = Fact(
         given or fact_id(topic, fold(question)),
         topic,
-        subject_of(row, where),
+        _values.optional_text(row, "subject", where) or "",
         question,
         answers,
-        _checks.split(row.get("split") or "test", where),
+        _values.split(row, where) or "test",
         domain_of(row, topic, topics, where),
     )
     return fact, given is not None
-
-
-def own_id(row: Mapping[str, Any], where: str) -> str | None:
-    """The id that a row brings, if it does.
-
-    Raises:
-        UserError: when it is no text.
-    """
-    value = row.get("fact_id")
-    if value is None or value == "":
-        return None
-    return _checks.text({"fact_id": str(value)}, "fact_id", where)
-
-
-def subject_of(row: Mapping[str, Any], where: str) -> str:
-    """The subject of a row; empty where it has none.
-
-    Raises:
-        UserError: when it is no text.
-    """
-    if row.get("subject") in (None, ""):
-        return ""
-    return _checks.text(row, "subject", where)
 
 
 def domain_of(
@@ -158,6 +120,5 @@ def domain_of(
     Raises:
         UserError: when it is no domain.
     """
-    if row.get("domain"):
-        return _checks.domain(row["domain"], where)
-    return topics[topic].domain if topic in topics else "in"
+    known = topics[topic].domain if topic in topics else "in"
+    return _values.domain(row, where) or known

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from sftlens.errors import UserError
-from sftlens.facts._readers._checks import shown
+from sftlens.facts._readers._values import shown
 
 
 def read_text(path: Path) -> str:

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from sftlens.errors import UserError
 from sftlens.facts._fact import Fact
 from sftlens.facts._matching import fold
-from sftlens.facts._readers import _checks, _collected
+from sftlens.facts._readers import _values
 from sftlens.facts._readers._collected import Collected, fact_id
 from sftlens.facts._readers._columns import at
 from sftlens.facts._readers._json import json_lines, json_rows, read_text
@@ -21,11 +21,11 @@ from sftlens.facts._topics import Topic
 _SUFFIXES = (".json", ".jsonl")
 
 
-class _Asked(NamedTuple):
-    """What a row asks, and its accepted answers."""
+class _Row(NamedTuple):
+    """The question of a row, and the value that holds its answers."""
 
     question: str
-    answers: tuple[str, ...]
+    answers: object
 
 
 def read_nq_open(path: Path, topics: Mapping[str, Topic]) -> Collected:
@@ -48,33 +48,26 @@ def read_trivia_qa(path: Path, topics: Mapping[str, Topic]) -> Collected:
     return _read(path, "trivia_qa", _trivia_qa, topics)
 
 
-def _nq_open(row: Mapping[str, Any], where: str) -> _Asked:
-    return _Asked(_checks.text(row, "question", where), _checks.answers(row.get("answer"), where))
+def _nq_open(row: Mapping[str, Any], where: str) -> _Row:
+    return _Row(_values.text(row, "question", where), row.get("answer"))
 
 
-def _trivia_qa(row: Mapping[str, Any], where: str) -> _Asked:
+def _trivia_qa(row: Mapping[str, Any], where: str) -> _Row:
     official = "Question" in row
-    question = _checks.text(row, "Question" if official else "question", where)
+    question = _values.text(row, "Question" if official else "question", where)
     answer = row.get("Answer" if official else "answer")
     if not isinstance(answer, dict | None):
-        raise UserError(f"{where}: answer {_checks.shown(answer)} is no object; mend it")
+        raise UserError(f"{where}: answer {_values.shown(answer)} is no object; mend it")
     names = ["Value", "Aliases", "NormalizedAliases"]
     if not official:
         names = ["value", "aliases", "normalized_aliases"]
-    found: dict[str, str] = {}
-    for name in names:
-        # Normalizing leaves nothing of some aliases.
-        value = at(answer, name)
-        given = [one for one in value if one != ""] if isinstance(value, list) else value
-        for text in _checks.answers(given or None, where):
-            found.setdefault(fold(text), text)
-    return _Asked(question, tuple(found.values()))
+    return _Row(question, [at(answer, name) for name in names])
 
 
 def _read(
     path: Path,
     topic: str,
-    asked: Callable[[Mapping[str, Any], str], _Asked],
+    row_of: Callable[[Mapping[str, Any], str], _Row],
     topics: Mapping[str, Topic],
 ) -> Collected:
     collected = Collected()
@@ -82,12 +75,15 @@ def _read(
     for file in _files(path):
         split = split_of_name(file.name)
         for where, row in _rows(file):
-            question, answers = asked(row, where)
-            if not answers:
-                collected.drop(_collected.NO_ANSWER)
+            question, value = row_of(row, where)
+            answers, refused = _values.answers(value, where)
+            if not collected.has_answer(answers, refused):
                 continue
+            unique: dict[str, str] = {}
+            for answer in answers:
+                unique.setdefault(fold(answer), answer)
             identity = fact_id(topic, split, question)
-            fact = Fact(identity, topic, "", question, answers, split, domain)
+            fact = Fact(identity, topic, "", question, tuple(unique.values()), split, domain)
             collected.add(fact, (split, fold(question)))
     return collected
 

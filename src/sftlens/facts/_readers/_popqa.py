@@ -9,10 +9,9 @@ from types import MappingProxyType
 from sftlens.errors import UserError
 from sftlens.facts._fact import Fact
 from sftlens.facts._matching import fold
-from sftlens.facts._readers import _checks, _collected
+from sftlens.facts._readers import _collected, _values
 from sftlens.facts._readers._collected import Collected, fact_id
 from sftlens.facts._readers._files import delimited_rows
-from sftlens.facts._readers._json import parse
 from sftlens.facts._topics import Topic
 
 _COLUMNS = ("subj", "prop", "question", "possible_answers")
@@ -51,12 +50,11 @@ def read_popqa(path: Path, topics: Mapping[str, Topic]) -> Collected:
     collected = Collected()
     for where, row in delimited_rows(path, {}, _COLUMNS, delimiter="\t"):
         topic = TOPICS.get(row["prop"])
-        subject, question = (_checks.text(row, column, where) for column in ("subj", "question"))
-        listed = parse(row["possible_answers"] or "[]", f"{where}: possible_answers")
-        answers = _checks.answers(listed, where)
-        if not answers:
-            collected.drop(_collected.NO_ANSWER)
-        elif topic is None:
+        subject, question = (_values.text(row, column, where) for column in ("subj", "question"))
+        answers, refused = _values.answers(row["possible_answers"], where)
+        if not collected.has_answer(answers, refused):
+            continue
+        if topic is None:
             collected.drop(_collected.UNKNOWN_TOPIC)
         else:
             identity = fact_id(topic, "test", question)

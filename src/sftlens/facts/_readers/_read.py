@@ -82,18 +82,20 @@ def read_facts(
     - ``popqa:FILE.tsv``: every fact is of split ``test``.
     - ``nq_open:PATH``, ``trivia_qa:PATH``: a published file or a folder of them. Their facts have
       no relation: the subject is empty, and question prompts grade them, not templates.
-    - ``hf:NAME[:SPLIT]`` or ``hf:FOLDER[:SPLIT]``: a data set through the library ``datasets``.
+    - ``hf:NAME[:CONFIGURATION][:SPLIT]``, or a folder instead of the name: a data set through the
+      library ``datasets``.
 
     In all of them but the first, one row stays for each topic and question of a split, case and
     white space aside; a question that several splits ask stays in each.
 
     Any other source is a path: a folder that ``sftlens world`` wrote, or a ``.jsonl``, ``.csv`` or
     ``.parquet`` file with the columns ``topic, question, answers`` and, if it likes, ``subject,
-    fact_id, split, domain``. In CSV, answers are one answer or a JSON list. Without a split a fact
-    is of ``test``; without a domain, of its topic's domain, and of ``in`` where the topic is
-    unknown. One row stays for each topic and question over all splits, so that no question that
-    trains also tests; rows that bring a ``fact_id`` are compared to the letter and within their
-    split only, so that a table written by ``sftlens facts --out`` reads back as it was.
+    fact_id, split, domain``. Answers are one answer or a list, which may stand as text. Without a
+    split a fact is of ``test``; without a domain, of its topic's domain, and of ``in`` where the
+    topic is unknown. One row stays for each topic and question over all splits, so that no
+    question that trains also tests; rows that bring a ``fact_id`` are compared to the letter and
+    within their split only, so that a table written by ``sftlens facts --out`` reads back as it
+    was.
 
     A ``fact_id`` that is not given is made of the topic and question, for data sets also of the
     split, and of no other row.

@@ -16,6 +16,7 @@ from sftlens.report.compare import _content
 from sftlens.report.compare._content import Claim
 from sftlens.report.compare._settings import Setting
 from sftlens.report.compare._sources import Shared, Source
+from sftlens.rounding import fixed
 from sftlens.style import Mark
 
 _HERE = Path(__file__).parent
@@ -57,7 +58,11 @@ def render(
         claims: of all runs.
     """
     environment = page_environment(_HERE, _SHARED)
-    environment.filters |= {"percent": percent, "percent_interval": percent_interval}
+    environment.filters |= {
+        "percent": percent,
+        "percent_interval": percent_interval,
+        "fixed": fixed,
+    }
     labels = [source.label for source in sources]
     text: str = environment.get_template("compare.html.j2").render(
         style=inline(_SHARED / "page.css", _HERE / "compare.css"),

@@ -8,6 +8,7 @@ from typing import Any
 import polars as pl
 
 from sftlens.report.figures._look import COLUMN, LEVELS, SEQUENCE, TEXT, Ink, shown
+from sftlens.rounding import fixed
 
 _SHARE_ROOM = 0.14  # between methods at one share
 
@@ -138,7 +139,7 @@ def heat(
         side.set_visible(False)
     for y, row in enumerate(values if told else []):
         for x, value in enumerate(row):
-            text = "–" if value is None else f"{100 * value:.1f}"
+            text = "–" if value is None else fixed(100 * value)
             dark = value is not None and value > 0.55 * top
             axes.text(
                 x, y, text, ha="center", va="center", fontsize=7, color="white" if dark else "black"

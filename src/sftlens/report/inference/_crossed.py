@@ -132,9 +132,9 @@ def _infer_group(group: Sequence[Contrast], num_resamples: int, seed: int) -> li
             deviation = deviation * (np.sqrt(rest / of_facts) if of_facts else 0.0)
         replicates += deviation
         replicates.sort()
-        low, high = np.clip(
-            np.quantile(replicates, [0.025, 0.975]), contrast.lowest, contrast.highest
-        )
+        low, high = np.quantile(replicates, [0.025, 0.975])
+        # A mean of weights that add up to 1 can be a rounding error above it.
+        value, low, high = np.clip([value, low, high], contrast.lowest, contrast.highest)
         found.append(
             Inference(
                 estimate=Estimate(float(value), float(low), float(high)),

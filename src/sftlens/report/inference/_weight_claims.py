@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
@@ -83,7 +85,10 @@ def _concentration(evidence: Evidence) -> OverRuns:
     if "relative" not in held.columns:
         raise NotMeasuredError("concentration by relative change was not measured")
     values = held["relative"].drop_nulls().to_numpy()
-    return over_runs(values, HELD, f"mean of {len(values)} runs")
+    found = over_runs(values, HELD, f"mean of {len(values)} runs")
+    if found.low is None or found.high is None:
+        return found
+    return replace(found, low=max(found.low, 0.0), high=min(found.high, 1.0))
 
 
 def _over_null(evidence: Evidence) -> OverRuns:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from sftlens.facts import echoed_ids
 from sftlens.report._answers import TUNED, Answers, Cell
 from sftlens.report._effects import Effects
 from sftlens.report._findings import DOMAIN_NAMES, facts_text, method_name, surely_better
@@ -159,6 +160,25 @@ def _restoration_advice(answers: Answers, effects: Effects) -> list[str]:
     return texts
 
 
+def _echoed(answers: Answers) -> list[str]:
+    """How many test facts of each domain, and of level 4, repeating the question answers."""
+    echoed = answers.facts["fact_id"].is_in(list(echoed_ids(answers.facts))).to_numpy()
+    texts = []
+    for domain in answers.domains:
+        mask = answers.test(domain)
+        if not (num_echoed := int((echoed & mask).sum())):
+            continue
+        highest = mask & (answers.levels == NUM_LEVELS - 1)
+        texts.append(
+            f"{DOMAIN_NAMES[domain].capitalize()}, the answers to {number(num_echoed)} of "
+            f"{number(int(mask.sum()))} test facts stand in their own question, "
+            f"{number(int((echoed & highest).sum()))} of the {number(int(highest.sum()))} of level "
+            f"{NUM_LEVELS - 1} among them: repeating a name is right there. The paper’s tables "
+            "below hold accuracy with and without them."
+        )
+    return texts
+
+
 def _methods_text(names: Sequence[str]) -> str:
     """The first three by name, the others by number."""
     shown = [method_name(name) for name in names[:3]]
@@ -189,6 +209,7 @@ def be_careful(
                 f"{DOMAIN_NAMES[domain].capitalize()}, {levels_text(absent)} "
                 f"{'have' if len(absent) > 1 else 'has'} no test fact: the mean is over the others."
             )
+    texts += _echoed(answers)
     short = [
         cell
         for level in answers.levels_trained

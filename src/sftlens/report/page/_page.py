@@ -47,6 +47,7 @@ from sftlens.report.page._ledger import base_row, floor_text, make_ledger, packe
 from sftlens.report.page._paper_numbers import paper_numbers
 from sftlens.report.page._paper_tables import SHOWN, by_group, paper_tables_shown, true_minus
 from sftlens.report.page._strategies import domains_of, strategies_of
+from sftlens.rounding import fixed
 from sftlens.style import LEVELS, PALETTE, method_mark
 from sftlens.texts import encodable
 
@@ -244,6 +245,7 @@ def _render(content: dict[str, Any]) -> str:
         "percent": percent,
         "percent_interval": percent_interval,
         "share": share_text,
+        "fixed": fixed,
         "clipped": clipped,
         "heat": _heat,
         "by_group": by_group,

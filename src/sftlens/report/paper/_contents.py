@@ -10,6 +10,7 @@ import polars as pl
 from sftlens.report._weights_map import MEASURES
 from sftlens.report.inference import CLAIMS_SCHEMA
 from sftlens.report.inference._evidence import NotMeasuredError
+from sftlens.report.paper._echoed import echoed_accuracy, echoed_levels
 from sftlens.report.paper._exchange import FROM_BASE, FROM_TUNED, exchange
 from sftlens.report.paper._gains import removed_norm, restoration_gains
 from sftlens.report.paper._layout import Layout, Measure
@@ -246,6 +247,29 @@ CONTENTS = (
             only={"quantity": ["lost", "gained", "net", "lost_over_floor", "gained_over_floor"]},
         ),
         ("compared", (FROM_BASE, FROM_TUNED)),
+    ),
+    Spec(
+        "echoed_levels",
+        "",
+        "Facts by mastery level, and those of them whose answer stands in their own question",
+        echoed_levels,
+        Layout(
+            {"domain": "Domain", "split": "Split"},
+            [
+                Measure("Facts", "num_facts", None, "count"),
+                Measure("Echoed", "num_echoed", None, "count"),
+            ],
+            across="level",
+            across_title="Level",
+        ),
+    ),
+    Spec(
+        "echoed_accuracy",
+        "",
+        "Accuracy (mean over mastery levels, percent) with and without the facts whose answer "
+        "stands in their own question",
+        echoed_accuracy,
+        Layout({"domain": "", **_CELL}, [Measure("Accuracy")], groups=1, across="facts"),
     ),
     Spec(
         "levels_by_topic",

@@ -106,10 +106,20 @@ def infer_all(contrasts: Sequence[Contrast | int]) -> Iterator[Interval]:
                 yield Interval(None, None, None, 0, one)
 
 
-def over_training_sets(values: Sequence[float]) -> dict[str, Any]:
-    """The mean of one number per training set, with Student's interval (none for one set)."""
+def over_training_sets(
+    values: Sequence[float], lowest: float = 0.0, highest: float = 1.0
+) -> dict[str, Any]:
+    """The mean of one number per training set, with Student's interval (none for one set).
+
+    Args:
+        values: one a training set.
+        lowest: the lowest value they can take; that of a fraction by default.
+        highest: the highest.
+    """
     estimate = mean_with_interval(np.asarray(values, dtype=np.float64))
-    value, low, high = estimate or (float(np.mean(values)), None, None)
+    value, low, high = (
+        estimate.within(lowest, highest) if estimate else (float(np.mean(values)), None, None)
+    )
     return {"value": value, "low": low, "high": high, "num_training_sets": len(values)}
 
 

@@ -7,6 +7,8 @@ from typing import Any, NamedTuple
 
 import polars as pl
 
+from sftlens.rounding import fixed
+
 _FRACTIONS = ("fraction", "accuracy")  # units that a reader is shown as percent
 _WORDS = {
     ("domain", "in"): "in-domain",
@@ -225,5 +227,4 @@ def _sure(limits: Sequence[float | None]) -> int:
 
 
 def _number(value: float, unit: str) -> str:
-    text = f"{100 * value:.1f}" if unit in _FRACTIONS else f"{value:.3f}"
-    return text if float(text) else text.lstrip("-")
+    return fixed(100 * value) if unit in _FRACTIONS else fixed(value, 3)

@@ -173,7 +173,10 @@ def concentration(study: Study) -> pl.DataFrame:
             "size": size,
             "ranking": ranking,
             "top": top,
-            **over_training_sets([by_seed[seed] for seed in sorted(by_seed)]),
+            **over_training_sets(
+                [by_seed[seed] for seed in sorted(by_seed)],
+                lowest=-1.0 if ranking == OVER_NULL else 0.0,
+            ),
         }
         for (level, size, ranking, top), by_seed in sorted(
             held.items(), key=lambda item: (*item[0][:2], rankings.index(item[0][2]), item[0][3])

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import polars as pl
 
 from sftlens.errors import UserError
+from sftlens.intervals import Z95, Estimate
 from sftlens.report._answers import TUNED
 from sftlens.report.inference._evidence import NotMeasuredError
 from sftlens.report.paper._intervals import VALUE, frame, over_training_sets
@@ -15,7 +16,6 @@ from sftlens.report.paper._study import Study
 from sftlens.report.paper._trained_otherwise import strategy_runs
 
 BASE = "base"
-_Z95 = 1.959963984540054  # the 97.5 % quantile of the standard normal distribution
 _ORDER = {BASE: 0, TUNED: 1, "relative": 2}
 
 
@@ -96,7 +96,7 @@ def other_tasks(study: Study) -> pl.DataFrame:
         {
             **key._asdict(),
             "unit": "fraction" if fractions[key[:2]] else "as given",
-            **_interval([by[model] for model in sorted(by)]),
+            **_interval([by[model] for model in sorted(by)], fraction=fractions[key[:2]]),
             "num_items": next(iter(by.values())).num_items,
             "num_training_sets": None if key.method == BASE else len(by),
         }
@@ -134,18 +134,21 @@ def _model(study: Study, model: str, method: str) -> tuple[int | None, int | Non
     )
 
 
-def _interval(found: list[_Measured]) -> dict[str, Any]:
+def _interval(found: list[_Measured], *, fraction: bool) -> dict[str, Any]:
     """Both parts of the spread are taken as independent, which makes the interval wide."""
-    over_sets = over_training_sets([one.value for one in found])
+    over_sets = over_training_sets([one.value for one in found], -math.inf, math.inf)
     mean, high = over_sets["value"], over_sets["high"]
     errors = [one.stderr for one in found if one.stderr is not None]
-    of_items = _Z95 * sum(errors) / len(errors) if len(errors) == len(found) else None
+    of_items = Z95 * sum(errors) / len(errors) if len(errors) == len(found) else None
     parts = {"items": of_items, "training sets": None if high is None else high - mean}
     known = {name: half for name, half in parts.items() if half is not None}
     half = math.sqrt(sum(part**2 for part in known.values())) if known else None
+    low, high = (None, None) if half is None else (mean - half, mean + half)
+    if half is not None and fraction:
+        _, low, high = Estimate(mean, mean - half, mean + half).within(0.0, 1.0)
     return {
         "value": mean,
-        "low": None if half is None else mean - half,
-        "high": None if half is None else mean + half,
+        "low": low,
+        "high": high,
         "covers": " and ".join(known) or None,
     }

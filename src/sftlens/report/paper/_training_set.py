@@ -22,7 +22,6 @@ from sftlens.report.paper._intervals import (
 )
 from sftlens.report.paper._restoration import NO_DIFFERENCE, removals
 from sftlens.report.paper._study import Study
-from sftlens.scoring import Estimate
 
 _CELL = {"level": pl.Int64, "size": pl.Int64, "method": pl.String, "share": pl.Float64}
 
@@ -72,6 +71,5 @@ def _mean(of_sets: Sequence[np.ndarray], lowest: float) -> Interval:
         0
     ].estimate
     means = np.array([float(part.mean(dtype=np.float64)) for part in measured])
-    value, low, high = wider(found, mean_with_interval(means))
-    bounded = Estimate(value, max(low, lowest), min(high, 1.0))
+    bounded = wider(found, mean_with_interval(means)).within(lowest, 1.0)
     return Interval(*bounded, len(values), len(measured))
