@@ -105,7 +105,7 @@ DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
     ),
     "no tokenizer": (
         lambda folder: [(folder / name).unlink() for name in TOKENIZER_FILES],
-        "cannot be loaded",
+        "holds no tokenizer",
     ),
     "no end of text": (forget_eos, "the tokenizer has no end-of-text token"),
 }

@@ -10,6 +10,7 @@ from sftlens.generation._prompts import (
     answer_completion,
     question_prompt,
 )
+from sftlens.generation._tokenizer import load_tokenizer, padding_token
 
 if TYPE_CHECKING:
     from sftlens.generation._endpoint import EndpointGenerator
@@ -26,7 +27,9 @@ __all__ = [
     "TransformersGenerator",
     "answer_completion",
     "load_model",
+    "load_tokenizer",
     "load_tuned",
+    "padding_token",
     "question_prompt",
 ]
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sftlens.errors import UserError
-from sftlens.generation import LoadedModel, load_model
+from sftlens.generation import LoadedModel, load_model, load_tokenizer
 from sftlens.progress import quiet_libraries
 from sftlens.team import Team
 
@@ -46,12 +46,12 @@ def without_weights(folder: Path) -> LoadedModel:
     """
     import torch
     from accelerate import init_empty_weights
-    from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+    from transformers import AutoConfig, AutoModelForCausalLM
 
     local: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
     with quiet_libraries():
         config = AutoConfig.from_pretrained(folder, **local)
-        tokenizer = AutoTokenizer.from_pretrained(folder, **local)
+        tokenizer = load_tokenizer(folder)
         with init_empty_weights(include_buffers=False):
             model = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
     model._apply(

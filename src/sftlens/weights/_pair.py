@@ -236,6 +236,8 @@ class _Aligner:
         _refuse_quantised(base)
         _refuse_quantised(tuned)
         _require_same_pieces(base, tuned)
+        for side in (base, tuned):
+            require_fit(side.checkpoint.folder, missing=(), unplaced=side.known.unplaced)
         self._require_same_names(base, tuned, types)
         pairs = [
             (tuned_roles[canonical], base_roles[canonical].name)
@@ -246,7 +248,7 @@ class _Aligner:
         self._require_same_shapes(pairs, types)
         for side in (base, tuned):
             missing = side.known.missing(side.checkpoint.tensors)
-            require_fit(side.checkpoint.folder, missing=missing, unplaced=side.known.unplaced)
+            require_fit(side.checkpoint.folder, missing=missing, unplaced=())
         for named, base_name in pairs:
             self._pair(named.name, named.role, base_name)
         self._tell_tied_head(base_roles, tuned_roles)
