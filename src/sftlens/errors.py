@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 
-
 _LONGEST_WORD = 300
 _WORD = re.compile(rf"\S{{{_LONGEST_WORD + 1},}}")
 _SHAPE = re.compile(r"[\[(](?:\d+, ){8,}\d+[\])]")

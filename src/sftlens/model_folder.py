@@ -70,7 +70,9 @@ def require_model(folder: Path, called: str) -> None:
             f"BASE {called} --share 0 --out FOLDER`"
         )
     if not (folder / CONFIG).is_file():
-        raise UserError(f"{called}: is no model folder, since it holds no {CONFIG}{_inside(folder)}")
+        raise UserError(
+            f"{called}: is no model folder, since it holds no {CONFIG}{_inside(folder)}"
+        )
     _require_default_name(folder, called)
     if not has_weights(folder):
         raise UserError(f"{called}: {_without_weights(folder)}")
@@ -109,7 +111,7 @@ def save_command(folder: Path, **options: str) -> str:
 
 def python_command(code: str, *arguments: str | Path) -> str:
     """Return a line for the shell that runs code with arguments, whatever their spelling."""
-    assert '"' not in code and "$" not in code
+    assert not {'"', "$", "`"} & set(code)
     given = " ".join(shlex.quote(str(argument)) for argument in arguments)
     return f'python -c "import sys; {code}" {given}'
 

@@ -1,7 +1,7 @@
 """Stored tensors against the model that a configuration describes.
 
-``transformers`` leaves out what the model has no place for and draws what is missing at random, with
-a warning each; the model that answers is then not the one that was stored.
+``transformers`` leaves out what the model has no place for, and draws what is missing at random,
+with a warning each; the model that answers is then not the one that was stored.
 """
 
 from __future__ import annotations
@@ -53,8 +53,8 @@ def require_fit(folder: Path, *, missing: Collection[str], unplaced: Collection[
         count = "1 tensor" if len(unplaced) == 1 else f"{len(unplaced)} tensors"
         raise UserError(
             f"{folder}: holds {count} that the model of its {CONFIG} has no place for "
-            f"({listed(unplaced)}), so that another model would answer than the one stored; correct "
-            f"{CONFIG} (layers, biases, model_type), or save the model without them: "
+            f"({listed(unplaced)}), so that another model would answer than the one stored; "
+            f"correct {CONFIG} (layers, biases, model_type), or save the model without them: "
             f"{save_command(folder)}"
         )
 

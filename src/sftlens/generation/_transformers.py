@@ -68,8 +68,8 @@ class TransformersGenerator:
         """See :meth:`sftlens.generation.Generator.complete`.
 
         Raises:
-            UserError: when a prompt is longer than the model's positions allow or holds a token that
-                the model does not have, and when logits are not finite.
+            UserError: when a prompt is longer than the model's positions allow, or holds a token
+                that the model does not have, and when logits are not finite.
         """
         numbers = asked_samples(prompts, decoding, samples)
         ids = self._fitting(prompts, decoding.max_new_tokens)

@@ -38,7 +38,7 @@ class Inventory:
     parameters: Mapping[str, int]
     """The number of entries of the model's parameters, by its own names."""
     shared: tuple[tuple[str, ...], ...]
-    """Names that are one parameter, the embeddings first: it is stored under one of them or more."""
+    """Names that are one parameter, the embeddings' first: it is stored under one or more."""
     optional: frozenset[str]
     """The parameters that ``transformers`` makes itself where they are not stored."""
     unplaced: tuple[str, ...]
@@ -62,7 +62,9 @@ class Inventory:
         stored: dict[str, int] = defaultdict(int)
         for name, role in self.roles.items():
             stored[role.parameter] += tensors[name].num_entries
-        here = self.optional.union(*(own for own in self.shared if not stored.keys().isdisjoint(own)))
+        here = self.optional.union(
+            *(own for own in self.shared if not stored.keys().isdisjoint(own))
+        )
         return [
             name
             for name, size in self.parameters.items()
