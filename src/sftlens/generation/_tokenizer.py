@@ -88,9 +88,15 @@ def _add_needed_bos(tokenizer: Any, folder: Path, called: str) -> None:
     tokenizer.add_bos_token = True
     done = adds_bos(tokenizer)
     did = "it is added here" if done else "the answers are not those of the model as trained"
+    fix = python_command(
+        "from transformers import AutoTokenizer as T; t = T.from_pretrained(sys.argv[1]); "
+        "t.add_bos_token = True; t.save_pretrained(sys.argv[2])",
+        called,
+        "FOLDER",
+    )
     _report(
-        f"{called}: its tokenizer adds no BOS, which {kind} models need: {did}; set "
-        '"add_bos_token": true in tokenizer_config.json for the tools that use it elsewhere'
+        f"{called}: its tokenizer adds no BOS, which {kind} models need: {did}; for the tools that "
+        f"use it elsewhere (tokenizer_config.json alone does not decide it): {fix}"
     )
 
 
