@@ -19,6 +19,14 @@ def change_weights(folder: Path, change: Callable[[Tensors], Tensors]) -> None:
     save_file(tensors, folder / WEIGHTS, metadata={"format": "pt"})
 
 
+def copy_model(source: Path, folder: Path, **config: object) -> Path:
+    """A copy of a model folder with other fields in its configuration."""
+    shutil.copytree(source, folder)
+    path = folder / "config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **config}))
+    return folder
+
+
 def put_nan(tensors: Tensors) -> Tensors:
     tensors["model.norm.weight"][3] = float("nan")
     return tensors
@@ -105,7 +113,7 @@ DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
     ),
     "no tokenizer": (
         lambda folder: [(folder / name).unlink() for name in TOKENIZER_FILES],
-        "cannot be loaded",
+        "holds no tokenizer",
     ),
     "no end of text": (forget_eos, "the tokenizer has no end-of-text token"),
 }

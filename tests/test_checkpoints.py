@@ -269,14 +269,6 @@ def test_an_adapter_is_taken_where_one_may_be(tmp_path: Path) -> None:
             read(tmp_path)
 
 
-def test_a_merged_model_beside_its_adapter_is_a_model(folder: Path) -> None:
-    (folder / "adapter_config.json").write_text("{}")
-    (folder / "adapter_model.safetensors").write_bytes(save(tensors("a")))
-    single(folder, save(tensors("b")))
-    assert not is_adapter(folder)
-    assert resolve_model(folder) == resolve_model(folder, adapter=True) == folder
-
-
 def test_where_an_adapter_may_be_a_model_may(folder: Path) -> None:
     with pytest.raises(UserError, match="no safetensors weights"):
         resolve_model(folder, adapter=True)

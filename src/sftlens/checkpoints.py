@@ -3,38 +3,55 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import re
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from sftlens.errors import UserError, first_line
 from sftlens.headers import TensorInfo, read_header
+from sftlens.json_files import read_json
 from sftlens.manifest import file_hash
-
-CONFIG = "config.json"
-SINGLE_FILE = "model.safetensors"
-INDEX_FILE = "model.safetensors.index.json"
-ADAPTER_CONFIG = "adapter_config.json"
-ADAPTER_FILE = "adapter_model.safetensors"
-GENERATION_CONFIG = "generation_config.json"
-TEMPLATE_FILES = ("chat_template*",)
-TOKENIZER_FILES = (
-    "tokenizer*",
-    "vocab*",
-    "merges.txt",
-    "special_tokens_map.json",
-    "added_tokens.json",
-    "*.tiktoken",
-    "*.model",
+from sftlens.model_folder import (
+    ADAPTER_CONFIG,
+    ADAPTER_FILE,
+    ADAPTER_PICKLE,
+    CONFIG,
+    GENERATION_CONFIG,
+    INDEX_FILE,
+    SINGLE_FILE,
+    TEMPLATE_FILES,
+    TOKENIZER_FILES,
+    gguf_remedy,
+    is_adapter,
+    is_gguf,
+    require_model,
 )
 
+__all__ = [
+    "ADAPTER_CONFIG",
+    "ADAPTER_FILE",
+    "CONFIG",
+    "GENERATION_CONFIG",
+    "INDEX_FILE",
+    "SINGLE_FILE",
+    "TEMPLATE_FILES",
+    "TOKENIZER_FILES",
+    "Checkpoint",
+    "adapter_identity",
+    "is_adapter",
+    "model_identity",
+    "model_name",
+    "open_adapter",
+    "open_checkpoint",
+    "read_json",
+    "resolve_model",
+    "weights_hash",
+]
+
 _MAX_HASHED_AT_ONCE = 8
-_PICKLED = ("*.bin", "*.pt", "*.pth", "*.ckpt")
 _HUB_ID = re.compile(r"(?!.*(?:--|\.\.))[\w.-]+(?:/[\w.-]+)?", re.ASCII)
 _HUB_FILES = [
     CONFIG,
@@ -46,7 +63,7 @@ _HUB_FILES = [
     "*.safetensors.index.json",
 ]
 _BEHAVIOUR_FILES = [name for name in _HUB_FILES if "safetensors" not in name]
-_ADAPTER_PICKLE = "adapter_model.bin"
+_MORE_TEMPLATES = "additional_chat_templates"
 _HUB_CARD = "README.md"
 _HUB_LEFT_OUT = ["*/*", "consolidated*"]
 
@@ -75,10 +92,13 @@ def resolve_model(source: str | Path, *, adapter: bool = False) -> Path:
         adapter: whether the folder may also be a PEFT adapter (see :func:`is_adapter`).
 
     Raises:
-        UserError: when there is no such folder and no reachable hub model, and when the folder is
-            no model folder, a PEFT adapter where none may be, or holds pickled weights only.
+        UserError: when there is no such folder and no reachable hub model, when the folder is not
+            one model that every tool reads alike (see :func:`sftlens.model_folder.require_model`),
+            and when it is a PEFT adapter where none may be.
     """
     path = Path(source).expanduser()
+    if is_gguf(path) and path.is_file():
+        raise UserError(f"{source}: is in GGUF, which cannot be compared; {gguf_remedy(path)}")
     if path.is_file():
         raise UserError(f"{source}: is a file; give the model folder that holds it")
     if not path.is_dir():
@@ -86,13 +106,8 @@ def resolve_model(source: str | Path, *, adapter: bool = False) -> Path:
     if adapter and is_adapter(path):
         _require_adapter(path, str(source))
     else:
-        _require_model(path, str(source))
+        require_model(path, str(source))
     return path
-
-
-def is_adapter(folder: Path) -> bool:
-    """Whether a folder holds a PEFT adapter and not the weights of a model."""
-    return (folder / ADAPTER_CONFIG).is_file() and not _has_weights(folder)
 
 
 def model_name(folder: Path) -> str:
@@ -112,7 +127,7 @@ def open_checkpoint(folder: Path) -> Checkpoint:
             no valid header, a file is truncated, tensors overlap, a tensor is missing or stored
             twice. The message names the file and the tensor.
     """
-    _require_model(folder, str(folder))
+    require_model(folder, str(folder))
     weight_map: dict[str, str] = {}
     index = None
     if (folder / SINGLE_FILE).is_file():
@@ -173,21 +188,6 @@ def _files_hash(paths: Iterable[Path]) -> str:
     return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
-def read_json(path: Path) -> dict[str, Any]:
-    """A JSON object from a file.
-
-    Raises:
-        UserError: when the file is absent, is no JSON, or holds no object.
-    """
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise UserError(f"{path}: cannot be read as JSON ({first_line(error)})") from None
-    if not isinstance(content, dict):
-        raise UserError(f"{path}: holds no JSON object; fetch or save the model again")
-    return content
-
-
 def _fetch(source: str | Path) -> Path:
     text = str(source)
     name, _, revision = text.partition("@")
@@ -219,48 +219,17 @@ def _snapshot(name: str, revision: str | None, cached: bool) -> str:
     )
 
 
-def _require_model(folder: Path, called: str) -> None:
-    if is_adapter(folder):
-        raise UserError(
-            f"{called}: is a PEFT adapter, which `sftlens divergence`, `diff`, `restore` "
-            "and `repair` alone take, as TUNED; merge it into its base first: `sftlens restore "
-            f"BASE {called} --share 0 --out FOLDER`"
-        )
-    if not (folder / CONFIG).is_file():
-        raise UserError(f"{called}: is no model folder, since it holds no {CONFIG}")
-    if _has_weights(folder):
-        return
-    pickled = sorted(path.name for pattern in _PICKLED for path in folder.glob(pattern))
-    convert = (
-        f'python -c "from transformers import AutoModelForCausalLM as M; '
-        f"M.from_pretrained('{called}').save_pretrained('FOLDER')\""
-    )
-    if pickled:
-        raise UserError(
-            f"{called}: holds pickled weights only ({pickled[0]}), which can run code when read; "
-            f"convert them if you trust them: {convert}"
-        )
-    raise UserError(
-        f"{called}: holds no safetensors weights ({SINGLE_FILE} or {INDEX_FILE}); "
-        f"if only pickled ones are published, convert them: {convert}"
-    )
-
-
-def _has_weights(folder: Path) -> bool:
-    return (folder / SINGLE_FILE).is_file() or (folder / INDEX_FILE).is_file()
-
-
 def _require_adapter(folder: Path, called: str) -> None:
     if not (folder / ADAPTER_CONFIG).is_file():
         raise UserError(f"{called}: is no PEFT adapter, since it holds no {ADAPTER_CONFIG}")
     if (folder / ADAPTER_FILE).is_file():
         return
-    if (folder / _ADAPTER_PICKLE).is_file():
+    if (folder / ADAPTER_PICKLE).is_file():
         raise UserError(
-            f"{called}: holds pickled adapter weights only ({_ADAPTER_PICKLE}), which can run code "
+            f"{called}: holds pickled adapter weights only ({ADAPTER_PICKLE}), which can run code "
             'when read; convert them: python -c "import torch; '
             "from safetensors.torch import save_file; "
-            f"t = torch.load('{folder / _ADAPTER_PICKLE}', map_location='cpu', weights_only=True); "
+            f"t = torch.load('{folder / ADAPTER_PICKLE}', map_location='cpu', weights_only=True); "
             f"save_file({{k: v.contiguous() for k, v in t.items()}}, '{folder / ADAPTER_FILE}')\""
         )
     raise UserError(
@@ -300,12 +269,12 @@ def model_identity(folder: Path) -> dict[str, str]:
 
     Returns:
         Its ``name``; the hash of its ``weights``; and that of its ``files``, everything else that
-        decides what it answers: configuration, generation configuration, tokenizer.
+        decides what it answers: configuration, generation configuration, tokenizer, templates.
     """
     return {
         "name": model_name(folder),
         "weights": weights_hash(open_checkpoint(folder)),
-        "files": _behaviour_hash(folder.iterdir()),
+        "files": _behaviour_hash([*folder.iterdir(), *(folder / _MORE_TEMPLATES).glob("*.jinja")]),
     }
 
 
@@ -331,5 +300,9 @@ def _behaviour_hash(paths: Iterable[Path]) -> str:
     return _files_hash(
         path
         for path in sorted(paths, key=lambda path: path.name)
-        if any(path.match(pattern) for pattern in _BEHAVIOUR_FILES) and path.is_file()
+        if path.is_file()
+        and (
+            path.parent.name == _MORE_TEMPLATES
+            or any(path.match(pattern) for pattern in _BEHAVIOUR_FILES)
+        )
     )

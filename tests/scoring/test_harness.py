@@ -6,6 +6,7 @@ import copy
 import json
 import random
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pytest
@@ -261,6 +262,21 @@ def test_own_tasks(own_tasks: HarnessTasks, loaded_base: LoadedModel) -> None:
     assert texts["metric"].unique().to_list() == ["exact_match"]
     assert told["own_text", "exact_match"][1] == texts["value"].mean()
     assert not texts["answer"].str.contains(".", literal=True).any()
+
+
+@pytest.mark.parametrize("kind", ["tasks", "own_tasks"])
+def test_logits_that_are_no_numbers(
+    loaded_base: LoadedModel, kind: str, request: pytest.FixtureRequest
+) -> None:
+    """Neither generated texts nor likelihoods come of them."""
+    model = copy.deepcopy(loaded_base.model)
+
+    def spoil(module: Any, args: Any, output: Any) -> None:
+        output.logits[-1, -1] = float("nan")
+
+    model.register_forward_hook(spoil)
+    with pytest.raises(UserError, match=r"the logits hold NaN after the prompt '.+'"):
+        evaluate_harness_tasks((model, loaded_base.tokenizer), request.getfixturevalue(kind))
 
 
 def test_examples_are_seeded(own_tasks: HarnessTasks, loaded_base: LoadedModel) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -27,24 +28,30 @@ def test_biases_of_linear_layers_are_block_parameters(folders: dict[str, Path]) 
     assert role.module == "attn.c_attn"
 
 
-def test_what_the_model_renames_has_the_part_of_its_module(tmp_path: Path, base: Path) -> None:
-    names = {f"model.layers.1.{path}": path for path in ("self_attn.new.weight", "mlp.new.weight")}
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("model.layers.1.self_attn.q_norm.weight", "model.layers.0.self_attn.q_proj.bias"),
+        *("model.layers.2.mlp.up_proj.weight", "model.norm.bias", "lm_head.bias"),
+    ],
+)
+def test_a_tensor_within_the_model_that_it_has_no_place_for_is_refused(
+    tmp_path: Path, base: Path, name: str
+) -> None:
+    folder = write_copy(base, tmp_path / "model", lambda tensors: tensors | {name: torch.ones(3)})
+    for pair in ((folder, base), (base, folder), (folder, folder)):
+        with pytest.raises(UserError, match=rf"no place for \({re.escape(name)}\)"):
+            open_pair(*pair)
 
-    def with_new(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-        return tensors | {name: torch.ones(3) for name in names}
 
-    folder = write_copy(base, tmp_path / "new", with_new)
-    roles = {name: open_pair(folder, folder).tensors[name].role for name in names}
-    assert [role.part for role in roles.values()] == ["attention", "mlp"]
-    assert [role.module for role in roles.values()] == ["self_attn.new", "mlp.new"]
-
-
-def test_names_that_are_no_paths_are_left_out(tmp_path: Path, base: Path) -> None:
-    odd = {"model.layers.²": torch.ones(1), "model.layers.9.mlp.up_proj.weight": torch.ones(1)}
-    folder = write_copy(base, tmp_path / "odd", lambda tensors: tensors | odd)
+@pytest.mark.parametrize(
+    "name", ["model.layers.²", "v_head.summary.weight", "model.vision_tower.0.weight"]
+)
+def test_a_tensor_beside_the_model_is_left_out(tmp_path: Path, base: Path, name: str) -> None:
+    folder = write_copy(base, tmp_path / "model", lambda tensors: tensors | {name: torch.ones(1)})
     pair = open_pair(folder, folder)
-    assert {pair.tensors[name].role.kind for name in odd} == {"other"}
-    assert not any(pair.tensors[name].role.used for name in odd)
+    assert pair.tensors[name].role.kind == "other"
+    assert not pair.tensors[name].role.used
     assert pair.num_parameters("blocks") == open_pair(base, base).num_parameters("blocks")
 
 

@@ -269,8 +269,8 @@ def test_tensors_of_no_and_of_one_entry(tmp_path: Path, base: Path) -> None:
     def with_small(value: float) -> Change:
         return lambda tensors: {
             **tensors,
-            "model.layers.0.mlp.none.weight": torch.empty(0, 5),
-            "model.layers.0.mlp.one.weight": torch.full((1,), value),
+            "model.none.weight": torch.empty(0, 5),
+            "model.one.weight": torch.full((1,), value),
             "model.scalar": torch.tensor(value),
         }
 
@@ -278,12 +278,12 @@ def test_tensors_of_no_and_of_one_entry(tmp_path: Path, base: Path) -> None:
     second = write_copy(base, tmp_path / "second", with_small(2.0))
     pair = open_pair(first, second)
     sizes = {tensor.name: tensor.num_parameters for tensor in pair.tensors.values()}
-    assert sizes["model.layers.0.mlp.none.weight"] == 0
-    assert sizes["model.layers.0.mlp.one.weight"] == sizes["model.scalar"] == 1
-    assert list(pair.pieces(pair.tensors["model.layers.0.mlp.none.weight"])) == []
+    assert sizes["model.none.weight"] == 0
+    assert sizes["model.one.weight"] == sizes["model.scalar"] == 1
+    assert list(pair.pieces(pair.tensors["model.none.weight"])) == []
     selection = select(pair, shares=[100], region="all")[0]
     assert selection.num_changed == 2
-    assert selection.tensors["model.layers.0.mlp.none.weight"].num_restored == 0
+    assert selection.tensors["model.none.weight"].num_restored == 0
 
 
 def test_a_vocabulary_without_rows_is_refused(tmp_path: Path, base: Path) -> None:
@@ -393,3 +393,50 @@ def test_weights_beyond_comparison_are_named(tmp_path: Path, base: Path) -> None
     pair = open_pair(base, write_copy(base, tmp_path / "huge", huge))
     with pytest.raises(UserError, match=r"mlp\.up_proj\.weight' holds 3\.\d+e\+38 in the tuned"):
         select(pair, shares=[20])
+
+
+@pytest.mark.parametrize("name", ["lm_head.weight", "model.layers.1.mlp.up_proj.weight"])
+def test_what_both_sides_lack_is_refused(tmp_path: Path, base: Path, name: str) -> None:
+    """A restoration of them would be a model that nothing loads."""
+    folder = write_copy(base, tmp_path / "model", without(name))
+    with pytest.raises(UserError, match=rf"missing or of another shape: {re.escape(name)} \("):
+        open_pair(folder, folder)
+
+
+def test_a_part_that_both_sides_lack_is_refused(tmp_path: Path) -> None:
+    """One expert of several, which are one parameter in memory."""
+    model = save_model(tmp_path / "whole", "mixtral")
+    expert = next(name for name in read_tensors(model) if "experts.1." in name)
+    folder = write_copy(model, tmp_path / "part", without(expert))
+    with pytest.raises(UserError, match=r"missing or of another shape: model\.layers\.0\.mlp"):
+        open_pair(folder, folder)
+
+
+@pytest.mark.parametrize("sides", [("tuned",), ("base",), ("base", "tuned")])
+def test_embeddings_stored_under_the_heads_name(tmp_path: Path, sides: tuple[str, ...]) -> None:
+    """As safetensors' ``save_model`` may keep a tied pair; transformers loads it."""
+
+    def under_head(tensors: Tensors) -> Tensors:
+        return {name.replace("model.embed_tokens", "lm_head"): t for name, t in tensors.items()}
+
+    base = save_model(tmp_path / "base", "llama", tie_word_embeddings=True)
+    tuned = write_copy(base, tmp_path / "tuned", moved())
+    stored = {
+        name: write_copy(folder, tmp_path / f"{name}-stored", under_head)
+        if name in sides
+        else folder
+        for name, folder in (("base", base), ("tuned", tuned))
+    }
+    pair = open_pair(stored["base"], stored["tuned"])
+    (name,) = {"lm_head.weight", "model.embed_tokens.weight"} & pair.tensors.keys()
+    assert pair.tensors[name].role.kind == "embedding"
+    assert (name == "lm_head.weight") == ("tuned" in sides)
+    (output,) = write_restored(
+        stored["base"], stored["tuned"], [100], tmp_path / "out", region="all"
+    )
+    written = output.path
+    assert written is not None
+    assert read_tensors(written).keys() == read_tensors(stored["tuned"]).keys()
+    loaded = AutoModelForCausalLM.from_pretrained(written).state_dict()
+    original = AutoModelForCausalLM.from_pretrained(base).state_dict()
+    assert all(same_bits(loaded[own], original[own]) for own in original)  # 100 % are the base

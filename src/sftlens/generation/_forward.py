@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from sftlens.generation._cache import make_room
+from sftlens.generation._finite import NotFiniteError, require_finite
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -41,14 +42,18 @@ class Forward:
         self._cache: Any = None
         self._ids: torch.Tensor | None = None  # of whole rows, where there is no cache
         self._mask: torch.Tensor | None = None
-        self._num_rows = 0
+        self._prompt_of = np.zeros(0, dtype=np.int64)  # of each row
 
     def start(self, prompts: Sequence[list[int]]) -> torch.Tensor:
         """Begin with one row a prompt.
 
         Returns:
             The logits after the prompts, (num_prompts, vocab_size).
+
+        Raises:
+            NotFiniteError: with the number of the first prompt whose logits are not finite.
         """
+        self._prompt_of = np.arange(len(prompts))
         device = self._model.device
         longest = max(map(len, prompts))
         if min(map(len, prompts)) < longest:
@@ -70,12 +75,16 @@ class Forward:
 
         Returns:
             The logits after the new rows, (num_rows, vocab_size).
+
+        Raises:
+            NotFiniteError: as :meth:`start`.
         """
         device = self._model.device
         new = torch.from_numpy(tokens).to(device)[:, None]
         index = None
-        if not np.array_equal(parents, np.arange(self._num_rows)):
+        if not np.array_equal(parents, np.arange(len(self._prompt_of))):
             index = torch.from_numpy(parents).to(device)
+            self._prompt_of = self._prompt_of[parents]
         if self._ids is not None:
             past = self._ids if index is None else self._ids[index]
             return self._logits(torch.cat([past, new], dim=1))
@@ -87,7 +96,7 @@ class Forward:
         return self._logits(new)
 
     def _logits(self, ids: torch.Tensor) -> torch.Tensor:
-        self._num_rows, length = ids.shape
+        length = ids.shape[1]
         given = {
             "attention_mask": self._mask,
             "past_key_values": self._cache,
@@ -104,4 +113,8 @@ class Forward:
         else:
             self._ids = ids
         logits: torch.Tensor = output.logits[:, -1]
+        try:
+            require_finite(logits)
+        except NotFiniteError as error:
+            raise NotFiniteError(int(self._prompt_of[error.row]), error.fault) from None
         return logits

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import sys
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from sftlens.checkpoints import Checkpoint, is_adapter, open_checkpoint, resolve_model
-from sftlens.errors import UserError
+from sftlens.errors import UserError, shortened
+from sftlens.generation._tokenizer import load_tokenizer
+from sftlens.model_folder import listed
 from sftlens.progress import quiet_libraries
+from sftlens.tensor_fit import require_fit, within_model
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -42,16 +46,15 @@ def load_model(source: str | Path, *, device: str | None = None) -> LoadedModel:
             weights and a tokenizer.
     """
     import torch
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers import AutoModelForCausalLM
 
     folder = resolve_model(source)
     checkpoint = open_checkpoint(folder)
     spread = device is None and _is_spread(checkpoint)
+    with quiet_libraries():
+        tokenizer = load_tokenizer(folder)
     try:
         with quiet_libraries():
-            tokenizer = AutoTokenizer.from_pretrained(
-                folder, local_files_only=True, trust_remote_code=False
-            )
             model, loading = AutoModelForCausalLM.from_pretrained(
                 folder,
                 dtype="auto",
@@ -72,18 +75,22 @@ def load_model(source: str | Path, *, device: str | None = None) -> LoadedModel:
     absent = sorted(loading["missing_keys"]) + sorted(
         name for name, *_ in loading["mismatched_keys"]
     )
-    if absent:
-        raise UserError(
-            f"{folder}: weights are missing or of another shape: {', '.join(absent[:5])}"
-            f" ({len(absent)} in all); give a complete checkpoint"
+    modules = dict(model.named_modules(remove_duplicate=False))
+    unexpected = loading["unexpected_keys"]
+    within = within_model(unexpected, modules.get)
+    require_fit(folder, missing=absent, unplaced=within)
+    if unexpected:
+        sys.stderr.write(
+            shortened(
+                f"{folder}: not loaded, since the model has no place for it: "
+                f"{listed(sorted(unexpected))}\n"
+            )
         )
     for name, parameter in model.named_parameters():
         if not parameter.is_meta and not torch.isfinite(parameter).all():
             raise UserError(
                 f"{folder}: tensor {name} holds NaN or infinity; give a sound checkpoint"
             )
-    if tokenizer.eos_token_id is None:
-        raise UserError(f"{folder}: the tokenizer has no end-of-text token; set eos_token")
     if not spread:
         model.to(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     return LoadedModel(model.eval(), tokenizer, folder)
@@ -105,8 +112,6 @@ def load_tuned(base: Path, tuned: Path) -> LoadedModel:
     """
     if not is_adapter(tuned):
         return load_model(tuned)
-    from transformers import AutoTokenizer
-
     from sftlens.weights import Sweep, copy_companions, open_pair
 
     pair = open_pair(base, tuned)
@@ -114,9 +119,7 @@ def load_tuned(base: Path, tuned: Path) -> LoadedModel:
     Sweep(model, pair)  # merges the adapter
     with tempfile.TemporaryDirectory(prefix="sftlens-") as companions, quiet_libraries():
         copy_companions(pair, Path(companions))
-        tokenizer = AutoTokenizer.from_pretrained(
-            companions, local_files_only=True, trust_remote_code=False
-        )
+        tokenizer = load_tokenizer(Path(companions), str(tuned))
     return LoadedModel(model, tokenizer, folder)
 
 

@@ -16,9 +16,11 @@ from sftlens.generation._batches import (
     plan_batches,
 )
 from sftlens.generation._decoding import Completed, Decoding, Settled, asked_samples
+from sftlens.generation._finite import NotFiniteError, not_finite
 from sftlens.generation._forward import Forward, keeps_cache
 from sftlens.generation._passes import Decoded, Integers, decode
 from sftlens.generation._sampling import stream_keys
+from sftlens.generation._tokenizer import num_rows, padding_token
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -51,8 +53,8 @@ class TransformersGenerator:
         eos = model.generation_config.eos_token_id if model.generation_config else None
         ids = eos if isinstance(eos, list) else [eos]
         self._eos = sorted({i for i in [*ids, tokenizer.eos_token_id] if i is not None})
-        pad = tokenizer.pad_token_id
-        self._pad = self._eos[0] if pad is None else pad
+        self._pad = padding_token(model, tokenizer)
+        self._num_rows = num_rows(model)
 
     @torch.inference_mode()
     def complete(
@@ -66,7 +68,8 @@ class TransformersGenerator:
         """See :meth:`sftlens.generation.Generator.complete`.
 
         Raises:
-            UserError: when a prompt is longer than the model's positions allow.
+            UserError: when a prompt is longer than the model's positions allow, or holds a token
+                that the model does not have, and when logits are not finite.
         """
         numbers = asked_samples(prompts, decoding, samples)
         ids = self._fitting(prompts, decoding.max_new_tokens)
@@ -104,7 +107,7 @@ class TransformersGenerator:
             (num_prompts, vocab_size).
 
         Raises:
-            UserError: when a prompt is longer than the model's positions allow.
+            UserError: as :meth:`complete`.
         """
         ids = self._fitting(prompts, 1)
         requests = [Request(place, len(own), [0]) for place, own in enumerate(ids)]
@@ -116,6 +119,8 @@ class TransformersGenerator:
                     with torch.inference_mode():
                         forward = Forward(self.model, self._pad)
                         logits = forward.start([ids[place] for place in places]).float()
+                except NotFiniteError as error:
+                    raise not_finite(self.model, prompts[places[error.row]], error.fault) from None
                 except torch.OutOfMemoryError:
                     passes.failed(taken)
                     continue
@@ -136,6 +141,13 @@ class TransformersGenerator:
         ids = self.tokenize(prompts)
         positions = getattr(self.model.config.get_text_config(), "max_position_embeddings", None)
         for prompt, own in zip(prompts, ids, strict=True):
+            if max(own) >= self._num_rows:
+                token = self.tokenizer.convert_ids_to_tokens(max(own))
+                raise UserError(
+                    f"prompt {prompt[:40]!r} has token {token!r} ({max(own)}), and the model has "
+                    f"embeddings for {self._num_rows} tokens; give the tokenizer that it was "
+                    "trained with, or resize its embeddings"
+                )
             # The last token is drawn, and not read.
             if positions and len(own) + max_new_tokens - 1 > positions:
                 raise UserError(
@@ -162,14 +174,17 @@ class TransformersGenerator:
                 for number, text in zip(numbers, texts, strict=True)
             ]
 
-        return decode(
-            Forward(self.model, self._pad),
-            [ids[place] for place in places],
-            [stream_keys(prompts[r.place], r.samples, decoding.seed) for r in requests],
-            decoding,
-            self._eos,
-            None if settled is None else are_settled,
-        )
+        try:
+            return decode(
+                Forward(self.model, self._pad),
+                [ids[place] for place in places],
+                [stream_keys(prompts[r.place], r.samples, decoding.seed) for r in requests],
+                decoding,
+                self._eos,
+                None if settled is None else are_settled,
+            )
+        except NotFiniteError as error:
+            raise not_finite(self.model, prompts[places[error.row]], error.fault) from None
 
     def _texts(self, tokens: list[list[int]]) -> list[str]:
         texts: list[str] = self.tokenizer.batch_decode(

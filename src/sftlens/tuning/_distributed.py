@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sftlens.errors import UserError
-from sftlens.generation import LoadedModel, load_model
+from sftlens.generation import LoadedModel, load_model, load_tokenizer
 from sftlens.progress import quiet_libraries
 from sftlens.team import Team
+from sftlens.tuning._saving import save_model
 
 if TYPE_CHECKING:
     import torch
@@ -46,12 +47,12 @@ def without_weights(folder: Path) -> LoadedModel:
     """
     import torch
     from accelerate import init_empty_weights
-    from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+    from transformers import AutoConfig, AutoModelForCausalLM
 
     local: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
     with quiet_libraries():
         config = AutoConfig.from_pretrained(folder, **local)
-        tokenizer = AutoTokenizer.from_pretrained(folder, **local)
+        tokenizer = load_tokenizer(folder)
         with init_empty_weights(include_buffers=False):
             model = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
     model._apply(
@@ -133,7 +134,7 @@ def equal_steps(trainer: Any, batch_size: int) -> None:
     trainer._get_train_sampler = lambda *_: sampler
 
 
-def save_gathered(model: Any, dtype: torch.dtype, out: Path, team: Team) -> None:
+def save_gathered(model: Any, dtype: torch.dtype, folder: Path, out: Path, team: Team) -> None:
     """Write the weights of a model whose parameters lie in shards, from the first process.
 
     Tensor by tensor they are gathered and turned into the dtype, so that main memory takes the
@@ -157,4 +158,4 @@ def save_gathered(model: Any, dtype: torch.dtype, out: Path, team: Team) -> None
     shell.generation_config = model.generation_config
     for name in shell.all_tied_weights_keys:
         whole.pop(name, None)
-    shell.save_pretrained(out, state_dict=whole)
+    save_model(shell, folder, out, state_dict=whole)

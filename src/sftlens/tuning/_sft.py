@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 import shutil
 import tempfile
@@ -20,7 +21,7 @@ from pydantic import (
 
 from sftlens.errors import UserError
 from sftlens.facts import Fact
-from sftlens.generation import LoadedModel, answer_completion, question_prompt
+from sftlens.generation import LoadedModel, answer_completion, padding_token, question_prompt
 from sftlens.memory import require_memory
 from sftlens.progress import Advance, quiet_libraries, silent
 from sftlens.team import Team
@@ -33,6 +34,7 @@ from sftlens.tuning._distributed import (
 )
 from sftlens.tuning._lora import LoraSettings, with_adapter
 from sftlens.tuning._methods import Method, Plain, Training, Validation
+from sftlens.tuning._saving import require_savable, save_model
 
 _FEWEST_TOKENS = 10  # of a question with its answer; logits and their gradients are float32
 
@@ -119,7 +121,8 @@ def fine_tune(
         advance: told after each of :func:`num_steps` steps.
 
     Raises:
-        UserError: when the loss became NaN or infinite, several GPUs are visible to one process,
+        UserError: when the loss becomes NaN or infinite, at once; when the model loads and cannot
+            be saved, before it is trained; and when several GPUs are visible to one process,
             the processes cannot share a step's facts equally or are to train an adapter, or the
             model has no modules of LoRA's names, or the method cannot be used on this training.
     """
@@ -161,6 +164,8 @@ def fine_tune(
     scratch = Path(tempfile.mkdtemp(prefix="sftlens-"))
     try:
         with quiet_libraries():
+            with team.agree():
+                require_savable(model, tokenizer, folder, scratch)
             arguments = SFTConfig(
                 output_dir=str(scratch),
                 per_device_train_batch_size=batch_size,
@@ -206,26 +211,25 @@ def fine_tune(
                 model=trained.train(),
                 args=arguments,
                 train_dataset=Dataset.from_list(changes.rows or rows),
-                processing_class=tokenizer,
-                callbacks=[*changes.callbacks, _advance_callback(advance)],
+                processing_class=_padding(model, tokenizer),
+                callbacks=[
+                    *changes.callbacks,
+                    _advance_callback(advance),
+                    _divergence_callback(rate, team),
+                ],
             )
             trainer.remove_callback(PrinterCallback)
             if team.size > 1:
                 equal_steps(trainer, settings.batch_size)
             result = trainer.train()
             losses = [row["loss"] for row in trainer.state.log_history if "loss" in row]
-            with team.agree():
-                if not math.isfinite(losses[-1]):
-                    raise UserError(
-                        f"fine-tuning diverged, the loss is {losses[-1]}; lower the learning rate "
-                        f"({rate:g})"
-                    )
             if sharded:
-                save_gathered(trainer.model, stored_dtype, out, team)
+                save_gathered(trainer.model, stored_dtype, folder, out, team)
             elif team.leads:
                 if lora is None:
-                    model.to(stored_dtype)
-                trained.save_pretrained(out)
+                    save_model(model.to(stored_dtype), folder, out)
+                else:
+                    trained.save_pretrained(out)
             if team.leads:
                 tokenizer.save_pretrained(out)
     finally:
@@ -241,3 +245,29 @@ def _advance_callback(advance: Advance) -> Any:
             advance(1)
 
     return Advances()
+
+
+def _divergence_callback(rate: float, team: Team) -> Any:
+    from transformers import TrainerCallback
+
+    class Stops(TrainerCallback):  # type: ignore[misc]
+        def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:
+            loss = float((logs or {}).get("loss", 0.0))  # the mean of all processes, in each
+            if not math.isfinite(loss):
+                with team.agree():
+                    raise UserError(
+                        f"fine-tuning diverged, the loss is {loss} in step {state.global_step} of "
+                        f"{state.max_steps}; lower the learning rate ({rate:g})"
+                    )
+
+    return Stops()
+
+
+def _padding(model: Any, tokenizer: Any) -> Any:
+    """The tokenizer, or a copy that pads with a token that the model has embeddings for."""
+    pad = padding_token(model, tokenizer)
+    if tokenizer.pad_token_id in (None, pad):
+        return tokenizer
+    own = copy.deepcopy(tokenizer)
+    own.pad_token = tokenizer.convert_ids_to_tokens(pad)
+    return own

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import re
+from collections import defaultdict
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -13,6 +14,7 @@ from torch import nn
 
 from sftlens.checkpoints import CONFIG, read_json
 from sftlens.errors import UserError, first_line
+from sftlens.tensor_fit import within_model
 
 Kind = Literal["block", "norm", "embedding", "head", "other"]
 Part = Literal["attention", "mlp"]
@@ -85,6 +87,43 @@ class Architecture:
         return {
             name: self._role(own.stored if unique else name, own) for name, own in spellings.items()
         }
+
+    def role(self, parameter: str) -> Role:
+        """The role of a tensor that is stored under a parameter's own name."""
+        return self._role(parameter, _Spelling(parameter, parameter))
+
+    @property
+    def parameters(self) -> dict[str, int]:
+        """How many entries each parameter of the model has, by all of its names."""
+        named = self.model.named_parameters(remove_duplicate=False)
+        return {name: parameter.numel() for name, parameter in named}
+
+    @property
+    def shared(self) -> tuple[tuple[str, ...], ...]:
+        """The names of each parameter that has several, that of the embeddings first."""
+        groups: dict[int, list[str]] = defaultdict(list)
+        for name, parameter in self.model.named_parameters(remove_duplicate=False):
+            groups[id(parameter)].append(name)
+        return tuple(
+            tuple(sorted(names, key=lambda name: self.role(name).kind != "embedding"))
+            for names in groups.values()
+            if len(names) > 1
+        )
+
+    @property
+    def optional(self) -> frozenset[str]:
+        """The parameters that the model makes itself where they are not stored."""
+        patterns = self.model._keys_to_ignore_on_load_missing or ()
+        return frozenset(
+            name for name in self.parameters if any(re.search(own, name) for own in patterns)
+        )
+
+    def unplaced(self, names: Iterable[str]) -> list[str]:
+        """Stored tensors that lie within the model and become none of its parameters."""
+        known = {*self.parameters, *dict(self.model.named_buffers(remove_duplicate=False))}
+        spelt = {own.parameter: name for name, own in _spellings(self.model, names).items()}
+        strange = (own for own in spelt if own not in known and not self._ignored(own))
+        return [spelt[own] for own in within_model(strange, self._modules.get)]
 
     def _role(self, canonical: str, own: _Spelling) -> Role:
         path, rest = self._deepest_module(own.parameter)
@@ -244,8 +283,12 @@ def _is_norm(module: nn.Module) -> bool:
     return "Norm" in name and all(parameter.ndim <= 1 for parameter in module.parameters())
 
 
+_FORMER_BUFFERS = (r"rotary_emb\.inv_freq$", r"(^|\.)position_ids$")
+"""What older versions stored of every model, and newer ones pass over."""
+
+
 def _ignored_names(model: Any) -> Callable[[str], bool]:
-    patterns = [*(model._keys_to_ignore_on_load_unexpected or ()), r"rotary_emb\.inv_freq$"]
+    patterns = [*(model._keys_to_ignore_on_load_unexpected or ()), *_FORMER_BUFFERS]
     compiled = re.compile("|".join(f"(?:{pattern})" for pattern in patterns))
     return lambda name: compiled.search(name) is not None
 

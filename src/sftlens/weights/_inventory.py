@@ -12,6 +12,7 @@ import hashlib
 import json
 import os
 import tempfile
+from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from sftlens.checkpoints import CONFIG, Checkpoint
+from sftlens.headers import TensorInfo
 from sftlens.weights import _architecture
 from sftlens.weights._architecture import Architecture, Role
 
@@ -33,19 +35,56 @@ class Inventory:
     """Whether the output head shares the token embeddings' weight."""
     roles: Mapping[str, Role]
     """By the name stored."""
-    parameters: frozenset[str]
-    """The model's own names of its parameters."""
+    parameters: Mapping[str, int]
+    """The number of entries of the model's parameters, by its own names."""
+    shared: tuple[tuple[str, ...], ...]
+    """Names that are one parameter, the embeddings' first: it is stored under one or more."""
+    optional: frozenset[str]
+    """The parameters that ``transformers`` makes itself where they are not stored."""
+    unplaced: tuple[str, ...]
+    """The stored tensors of blocks and other modules that the model has no place for."""
 
     @classmethod
     def of(cls, architecture: Architecture, names: Iterable[str]) -> Inventory:
         """What an architecture says of tensors stored under these names."""
-        parameters = architecture.model.named_parameters(remove_duplicate=False)
         return cls(
             model_type=architecture.model_type,
             tied=architecture.tied,
-            roles=architecture.roles(names),
-            parameters=frozenset(name for name, _ in parameters),
+            roles=_under_one_name(architecture, names),
+            parameters=architecture.parameters,
+            shared=architecture.shared,
+            optional=architecture.optional,
+            unplaced=tuple(architecture.unplaced(names)),
         )
+
+    def missing(self, tensors: Mapping[str, TensorInfo]) -> list[str]:
+        """The parameters that a checkpoint lacks, in whole or in part."""
+        stored: dict[str, int] = defaultdict(int)
+        for name, role in self.roles.items():
+            stored[role.parameter] += tensors[name].num_entries
+        here = self.optional.union(
+            *(own for own in self.shared if not stored.keys().isdisjoint(own))
+        )
+        return [
+            name
+            for name, size in self.parameters.items()
+            if (stored[name] != size if name in stored else name not in here)
+        ]
+
+
+def _under_one_name(architecture: Architecture, names: Iterable[str]) -> dict[str, Role]:
+    """The roles of stored tensors; of a shared parameter that of its first name.
+
+    Files that drop all names of a tensor but one (safetensors' ``save_model``) may keep the head's;
+    ``transformers`` loads the embeddings from it.
+    """
+    roles = architecture.roles(names)
+    stored_as = {role.parameter: name for name, role in roles.items()}
+    for first, *others in architecture.shared:
+        alone = next((stored_as[name] for name in others if name in stored_as), None)
+        if first not in stored_as and alone is not None:
+            roles[alone] = architecture.role(first)
+    return roles
 
 
 def inventory(checkpoint: Checkpoint) -> Inventory:
@@ -81,16 +120,16 @@ def _kept(path: Path) -> Inventory | None:
     try:
         kept: dict[str, Any] = json.loads(path.read_bytes())
         roles = {name: Role(*row) for name, row in kept.pop("roles").items()}
-        parameters = frozenset(kept.pop("parameters"))
-        return Inventory(**kept, roles=roles, parameters=parameters)
+        kept["shared"] = tuple(map(tuple, kept["shared"]))
+        kept["optional"] = frozenset(kept["optional"])
+        kept["unplaced"] = tuple(kept["unplaced"])
+        return Inventory(**kept, roles=roles)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None
 
 
 def _keep(found: Inventory, path: Path) -> None:
-    text = json.dumps(
-        {**vars(found), "roles": dict(found.roles), "parameters": sorted(found.parameters)}
-    )
+    text = json.dumps({**vars(found), "optional": sorted(found.optional)})
     with suppress(OSError):
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, written = tempfile.mkstemp(dir=path.parent)

@@ -17,8 +17,9 @@ from sftlens.checkpoints import (
     model_identity,
     open_checkpoint,
 )
-from sftlens.errors import UserError
+from sftlens.errors import UserError, shortened
 from sftlens.headers import DTYPE_BYTES, TensorInfo
+from sftlens.tensor_fit import require_fit
 from sftlens.weights._adapter import open_merged
 from sftlens.weights._architecture import Architecture, Kind, Role
 from sftlens.weights._companions import adapter_companions, model_companions
@@ -195,7 +196,7 @@ def open_pair(base: Path, tuned: Path) -> CheckpointPair:
         tuned=tuned_checkpoint,
         tensors=dict(sorted(aligner.tensors.items())),
         twins=aligner.twins,
-        notes=(*notes, *aligner.notes),
+        notes=tuple(map(shortened, (*notes, *aligner.notes))),
         base_files=base_files,
         tuned_files=tuned_files,
         adapter=adapter,
@@ -235,6 +236,8 @@ class _Aligner:
         _refuse_quantised(base)
         _refuse_quantised(tuned)
         _require_same_pieces(base, tuned)
+        for side in (base, tuned):
+            require_fit(side.checkpoint.folder, missing=(), unplaced=side.known.unplaced)
         self._require_same_names(base, tuned, types)
         pairs = [
             (tuned_roles[canonical], base_roles[canonical].name)
@@ -243,6 +246,9 @@ class _Aligner:
         ]
         pairs += self._untied_head(base_roles, tuned_roles)
         self._require_same_shapes(pairs, types)
+        for side in (base, tuned):
+            missing = side.known.missing(side.checkpoint.tensors)
+            require_fit(side.checkpoint.folder, missing=missing, unplaced=())
         for named, base_name in pairs:
             self._pair(named.name, named.role, base_name)
         self._tell_tied_head(base_roles, tuned_roles)

@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from sftlens.generation import NotFiniteError, not_finite, padding_token, require_finite
+
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
@@ -24,6 +26,15 @@ def harness_model(
     from lm_eval.models.huggingface import HFLM
 
     class Model(HFLM):  # type: ignore[misc]
+        def _require_finite(self, ids: torch.Tensor, logits: torch.Tensor) -> None:
+            # (num_prompts, vocab_size), or with a place for each token between the two.
+            try:
+                require_finite(logits.flatten(end_dim=-2))
+            except NotFiniteError as error:
+                row = ids[error.row * len(ids) // (logits.numel() // logits.shape[-1])]
+                prompt = self.tokenizer.decode(row, skip_special_tokens=True)
+                raise not_finite(self.model, prompt, error.fault) from None
+
         def tok_encode(self, string: str, *args: Any, **options: Any) -> list[int]:
             ids: list[int] = super().tok_encode(string, *args, **options)
             return ids[:-1] if ids and ids[-1] == self.eot_token_id else ids
@@ -34,14 +45,25 @@ def harness_model(
                 return ids[:, :-1], mask[:, :-1]
             return ids, mask
 
+        def _model_call(self, inps: torch.Tensor, *args: Any, **options: Any) -> Any:
+            logits = super()._model_call(inps, *args, **options)
+            self._require_finite(inps, logits)
+            return logits
+
         def _model_generate(self, context: torch.Tensor, *args: Any, **options: Any) -> Any:
-            ids = super()._model_generate(context, *args, **options)
+            def finite(ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+                self._require_finite(ids, scores)
+                return scores
+
+            ids = super()._model_generate(context, *args, logits_processor=[finite], **options)
             new = ids[:, context.shape[1] :]
             ends = torch.tensor(self.model.generation_config.eos_token_id, device=new.device)
             new[torch.isin(new, ends).cumsum(dim=1) > 0] = self.eot_token_id
             return ids
 
     own = copy.deepcopy(tokenizer)
+    if tokenizer.pad_token_id is not None:
+        own.pad_token = tokenizer.convert_ids_to_tokens(padding_token(model, tokenizer))
     own.clean_up_tokenization_spaces = False
     return Model(pretrained=model, tokenizer=own, batch_size=batch_size, backend="causal")
 

@@ -9,6 +9,7 @@ import torch
 from torch.nn import functional
 
 from sftlens.errors import UserError
+from sftlens.generation import NotFiniteError, not_finite, require_finite
 from sftlens.tuning._methods._tokens import batches
 
 FULL_VOCABULARY = 4096
@@ -58,7 +59,7 @@ def base_targets(model: Any, tokenizer: Any, asked: Sequence[Asked]) -> Targets:
     """Ask the base, before it is trained.
 
     Raises:
-        UserError: when it has fewer positions than it is to read.
+        UserError: when it has fewer positions than it is to read, or its logits are not finite.
     """
     positions = getattr(model.config.get_text_config(), "max_position_embeddings", None)
     longest = max(len(one.read) for one in asked)
@@ -75,6 +76,10 @@ def base_targets(model: Any, tokenizer: Any, asked: Sequence[Asked]) -> Targets:
         for number, own in zip(numbers, logits, strict=True):
             one = asked[number]
             expected = own[one.first : one.first + len(one.places)]
+            try:
+                require_finite(expected)
+            except NotFiniteError as error:
+                raise not_finite(model, tokenizer.decode(one.read), error.fault) from None
             targets[tuple(one.ids)] = target(expected, torch.tensor(one.places))
     return targets
 
