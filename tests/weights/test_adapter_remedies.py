@@ -6,8 +6,6 @@ Equal means equal logits up to the rounding of another order of sums, 1e-5 of lo
 from __future__ import annotations
 
 import shlex
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -84,9 +82,11 @@ def refusal(trained: Trained) -> str:
 
 
 def run(message: str, folder: Path) -> Path:
-    """Run the command at the end of a message, with a folder in the place of FOLDER."""
+    """Run the Python command at the end of a message, with a folder in the place of FOLDER."""
     command = shlex.split(message[message.index("python -c ") :].replace("FOLDER", str(folder)))
-    subprocess.run([sys.executable, *command[1:]], check=True, capture_output=True)
+    assert command[:2] == ["python", "-c"]
+    assert len(command) == 3
+    exec(command[2], {})  # a process of its own would do the same, and take seconds to start
     return folder
 
 
@@ -143,7 +143,7 @@ def test_both_ways_within_the_training(base: Path, tmp_path: Path) -> None:
         {"init_lora_weights": "pissa"},
         {"init_lora_weights": "olora"},
         {"init_lora_weights": "mica"},
-        {"config": peft.IA3Config(target_modules=["k_proj"], feedforward_modules=[])},
+        {"config": peft.IA3Config(target_modules=["v_proj"], feedforward_modules=[])},
         {"config": peft.LoKrConfig(r=4, target_modules=["q_proj"])},
         {"config": peft.OFTConfig(r=2, oft_block_size=0, target_modules=["q_proj"])},
         {"config": peft.VeraConfig(r=4, target_modules=["q_proj"])},
@@ -154,7 +154,7 @@ def test_the_merge_that_is_named(base: Path, tmp_path: Path, settings: dict[str,
     trained = train(base, tmp_path / "adapter", **settings)
     merged = run(refusal(trained), tmp_path / "merged")
     assert off(trained.logits, base, merged) < 1e-5
-    assert off(trained.logits, base, base) > 1e-4
+    assert off(trained.logits, base, base) > 3e-5
     assert (merged / "tokenizer_config.json").is_file()
 
 
@@ -212,11 +212,17 @@ def test_tokens_of_an_untied_base(base: Path, tmp_path: Path, rows: Any) -> None
 
 
 @pytest.mark.parametrize("whole", [True, False])
-def test_a_vocabulary_that_was_resized(base: Path, tmp_path: Path, whole: bool) -> None:
+@pytest.mark.parametrize("kind", ["base", "tied"])
+def test_a_vocabulary_that_was_resized(
+    request: pytest.FixtureRequest, tmp_path: Path, kind: str, whole: bool
+) -> None:
     """The rows that resizing adds are random, and those that were trained come in their place."""
+    base: Path = request.getfixturevalue(kind)
     resized = load(base)
     resized.resize_token_embeddings(66)
-    settings: dict[str, Any] = {"modules_to_save": ["embed_tokens", "lm_head"]}
+    settings: dict[str, Any] = {"modules_to_save": ["embed_tokens"], "ensure_weight_tying": True}
+    if kind == "base":
+        settings = {"modules_to_save": ["embed_tokens", "lm_head"]}
     if not whole:
         settings = {"trainable_token_indices": {"embed_tokens": [64, 65], "lm_head": [64, 65]}}
     trained = train(base, tmp_path / "adapter", loaded=resized, **settings)
@@ -252,7 +258,7 @@ def test_an_expression_that_is_not_supported(base: Path, tmp_path: Path) -> None
 
 
 def test_another_base(base: Path, tied: Path, tmp_path: Path) -> None:
-    trained = train(tied, tmp_path / "adapter")
+    trained = train(tied, tmp_path / "adapter", target_modules=["k_proj"])  # of fewer heads
     message = refusal(trained._replace(base=base))
     assert "give the base that the adapter was trained on" in message
     assert off(trained.logits, tied, trained.folder) < 1e-5
@@ -276,6 +282,7 @@ def test_one_of_several_adapters(base: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["mixtral", "qwen3_moe"])
 def test_mixed_layouts_of_experts(tmp_path: Path, name: str) -> None:
     parts = save_model(tmp_path / "parts", name)
+    save_tokenizer(parts)
     packed = tmp_path / "packed"
     load(parts).save_pretrained(packed, save_original_format=False)
     with pytest.raises(UserError, match="in other pieces") as caught:

@@ -330,12 +330,12 @@ class Matcher:
             b = b.T if turned else b
             return a.dtype == b.dtype and torch.equal(a, b)
 
-        for ours, theirs in ((embeddings.stored, head.stored),):
-            if (ours is None) != (theirs is None):
+        if embeddings.stored is None or head.stored is None:
+            if embeddings.stored is not head.stored:
                 return False
-            if ours is not None and theirs is not None and not same(ours, theirs):
-                return False
-        if embeddings.rows is not None or head.rows is not None:
+        elif not same(embeddings.stored, head.stored):
+            return False
+        if head.rows is not None:
             return False
         first, second = embeddings.lora, head.lora
         if first is None or second is None:

@@ -14,6 +14,7 @@ _PARTS = re.compile(
     r"lora_magnitude_vector|token_adapter\.trainable_tokens_delta)"
     r"(?:\.(?!weight$|bias$)(?P<adapter>[^.]+))?(?P<end>\.weight|\.bias)?"
 )
+_WITHIN_WRAPPER = re.compile(r"\.(token_adapter\.base_layer|modules_to_save(\.default)?)\.")
 _WITH_END = ("lora_A", "lora_B")
 
 
@@ -44,6 +45,8 @@ def sort_names(names: Iterable[str]) -> AdapterNames:
     adapters: set[str] = set()
     respelt = None
     for name in names:
+        if ".original_module." in name:
+            continue  # what a module held before it was trained whole
         plain = _unwrapped(name)
         if plain != name.removeprefix(PREFIX) or plain == name:
             respelt = respelt or name
@@ -52,7 +55,10 @@ def sort_names(names: Iterable[str]) -> AdapterNames:
             if ".lora_" in f".{plain}":
                 other.append(name)
             else:
-                replaced[plain] = name
+                # Where the vocabulary was resized, peft saves these parts of its wrappers beside.
+                own = _WITHIN_WRAPPER.sub(".", plain)
+                if own == plain or own not in replaced:
+                    replaced[own] = name
             continue
         if found["adapter"]:
             adapters.add(found["adapter"])

@@ -13,8 +13,8 @@ from functools import cache
 from typing import Any
 
 try:  # private, and public under another name before Python 3.11
-    from re import _constants as constants  # type: ignore[attr-defined]
-    from re import _parser as parser  # type: ignore[attr-defined]
+    from re import _constants as constants
+    from re import _parser as parser
 except ImportError:  # pragma: no cover
     import sre_constants as constants  # type: ignore[no-redef]
     import sre_parse as parser  # type: ignore[no-redef]
@@ -155,15 +155,15 @@ def _fits(kind: Any, value: Any, letter: str) -> bool:
     if kind is constants.ANY:
         return letter != "\n"
     if kind is constants.LITERAL:
-        return ord(letter) == value
+        return bool(ord(letter) == value)
     if kind is constants.NOT_LITERAL:
-        return ord(letter) != value
+        return bool(ord(letter) != value)
     if kind is constants.RANGE:
         return bool(value[0] <= ord(letter) <= value[1])
     if kind is constants.CATEGORY:
         return _of_category(value, letter)
     negated = value[0][0] is constants.NEGATE
-    return any(_fits(*part, letter) for part in value[negated:]) != negated
+    return any(_fits(kind, part, letter) for kind, part in value[negated:]) != negated
 
 
 @cache
