@@ -119,7 +119,7 @@ def test_modules_that_are_absent(base: Path, tmp_path: Path, facts: list[Fact]) 
 
 def test_a_module_that_was_mistyped(base: Path, tmp_path: Path, facts: list[Fact]) -> None:
     settings = LoraSettings(target_modules=("q_proj", "v_porj"))
-    with pytest.raises(UserError, match="'v_porj' is the name of no module; .*v_proj"):
+    with pytest.raises(UserError, match=r"'v_porj' is the name of no module; .*v_proj"):
         tune(base, tmp_path / "out", facts[:4], lora=settings)
 
 

@@ -336,7 +336,9 @@ class Matcher:
         elif not same(embeddings.stored, head.stored):
             return False
         if head.rows is not None:
-            return False
+            ours = embeddings.rows
+            if ours is None or ours[1] != head.rows[1] or not same(ours[0], head.rows[0]):
+                return False
         first, second = embeddings.lora, head.lora
         if first is None or second is None:
             return first is second
