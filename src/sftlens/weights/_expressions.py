@@ -13,11 +13,11 @@ from functools import cache
 from typing import Any
 
 try:  # private, and public under another name before Python 3.11
-    from re import _constants as constants
-    from re import _parser as parser
+    from re import _constants as constants  # type: ignore[attr-defined]
+    from re import _parser as parser  # type: ignore[attr-defined]
 except ImportError:  # pragma: no cover
-    import sre_constants as constants  # type: ignore[no-redef]
-    import sre_parse as parser  # type: ignore[no-redef]
+    import sre_constants as constants
+    import sre_parse as parser
 
 MAX_STEPS = 5_000_000
 """Steps of one :class:`PathPattern`, over all paths of a model."""
