@@ -9,7 +9,7 @@ import pytest
 import torch
 from peft import PeftModel
 from safetensors.torch import load_file
-from transformers import AutoModelForCausalLM
+from transformers import AutoConfig, AutoModelForCausalLM
 
 from damaged_models import change_weights
 from sftlens.checkpoints import file_hash, is_adapter
@@ -18,6 +18,7 @@ from sftlens.facts import Fact
 from sftlens.generation import TransformersGenerator, load_model
 from sftlens.scoring import score
 from sftlens.tuning import LoraSettings, Tuned, TuneSettings, fine_tune
+from sftlens.tuning._lora import with_adapter
 from sftlens.weights import Sweep, open_pair
 
 SETTINGS = TuneSettings(learning_rate=1e-3, batch_size=4)
@@ -114,3 +115,31 @@ def test_modules_that_are_absent(base: Path, tmp_path: Path, facts: list[Fact]) 
     with pytest.raises(UserError, match=r"target_modules: .*absent") as refused:
         tune(base, tmp_path / "out", facts[:4], lora=LoraSettings(target_modules=("absent",)))
     assert "\n" not in str(refused.value)
+
+
+def test_a_module_that_was_mistyped(base: Path, tmp_path: Path, facts: list[Fact]) -> None:
+    settings = LoraSettings(target_modules=("q_proj", "v_porj"))
+    with pytest.raises(UserError, match=r"'v_porj' is the name of no module; .*v_proj"):
+        tune(base, tmp_path / "out", facts[:4], lora=settings)
+
+
+def test_a_rank_that_no_matrix_has(base: Path, tmp_path: Path, facts: list[Fact]) -> None:
+    with pytest.raises(UserError, match="rank: 2000000000 is above"):
+        tune(base, tmp_path / "out", facts[:4], lora=LoraSettings(rank=2_000_000_000))
+
+
+@pytest.mark.parametrize(
+    ("kind", "fields"),
+    [
+        ("mamba", {"state_size": 4}),
+        ("mamba2", {"state_size": 4, "num_heads": 4, "head_dim": 8, "n_groups": 1}),
+        ("falcon_mamba", {"state_size": 4}),
+    ],
+)
+def test_state_space_models_have_an_adapter(kind: str, fields: dict[str, int]) -> None:
+    """peft refuses some of their linear modules; the others are trained."""
+    size = {"hidden_size": 16, "num_hidden_layers": 1, "vocab_size": 64}
+    model = AutoModelForCausalLM.from_config(AutoConfig.for_model(kind, **size, **fields))
+    adapted = {name for name, _ in with_adapter(model, LoraSettings(rank=2), 0).named_parameters()}
+    assert any("in_proj.lora_A" in name for name in adapted)
+    assert not any("out_proj.lora" in name for name in adapted)

@@ -9,49 +9,26 @@ from pathlib import Path
 from typing import NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from sftlens.checkpoints import ADAPTER_FILE, Checkpoint, model_name, open_adapter
 from sftlens.errors import UserError
 from sftlens.headers import TensorInfo
-from sftlens.weights._adapter_config import (
-    MERGE_FIRST,
-    AdapterConfig,
-    read_adapter_config,
+from sftlens.weights._adapter_config import AdapterConfig, read_adapter_config
+from sftlens.weights._adapter_match import Lora, Matcher, Merge
+from sftlens.weights._architecture import Architecture
+from sftlens.weights._lora import (
+    LoraFactors,
+    factor_dtype,
+    merged_bias,
+    merged_slice,
+    merged_weight,
+    with_rows,
 )
-from sftlens.weights._architecture import Architecture, Role
-from sftlens.weights._lora import Layout, LoraFactors, factor_dtype, merged_bias, merged_weight
 from sftlens.weights._reading import FLOAT_DTYPES, WeightFiles
 
-_PREFIX = "base_model.model."
-_PARTS = re.compile(
-    r"(?P<path>.+)\.(?P<part>lora_A\.weight|lora_B\.weight|lora_B\.bias|lora_embedding_A|"
-    r"lora_embedding_B|lora_magnitude_vector)"
-)
-_WRAPPED = ".base_layer."  # in the name of what a module with an update holds itself
-_FACTORS: Mapping[Layout, tuple[str, str]] = {
-    "linear": ("lora_A.weight", "lora_B.weight"),
-    "conv1d": ("lora_A.weight", "lora_B.weight"),
-    "embedding": ("lora_embedding_A", "lora_embedding_B"),
-}
-
-
-class Lora(NamedTuple):
-    """The low-rank update of one stored tensor; the places are those in the adapter's file."""
-
-    layout: Layout
-    a: TensorInfo
-    b: TensorInfo
-    magnitude: TensorInfo | None
-    scaling: float
-
-
-class Merge(NamedTuple):
-    """What the adapter does to one stored tensor of the base, in this order."""
-
-    stored: TensorInfo | None = None  # taken instead of the base's entries
-    lora: Lora | None = None  # added, to a weight
-    bias: tuple[TensorInfo, float] | None = None  # B's bias and the scaling, added to a bias
+_PIECE = 1 << 22
+_COMMIT = re.compile("[0-9a-f]{40}")
 
 
 class MergedFiles(WeightFiles):
@@ -94,10 +71,13 @@ class MergedFiles(WeightFiles):
         else:
             value = self._of_adapter(merge.stored, dtype)
         if merge.lora is not None:
-            value = merged_weight(value, self._factors(merge.lora, dtype), merge.lora.layout)
+            value = _with_update(value, merge.lora, self._factors(merge.lora, dtype))
         if merge.bias is not None:
             bias, scaling = merge.bias
             value = merged_bias(value, self._of_adapter(bias, factor_dtype(dtype)), scaling)
+        if merge.rows is not None:
+            rows, places = merge.rows
+            value = with_rows(value, self._of_adapter(rows, factor_dtype(dtype)), places)
         return value.contiguous().view(-1)
 
     def _factors(self, lora: Lora, base_dtype: torch.dtype) -> LoraFactors:
@@ -134,17 +114,15 @@ def open_merged(folder: Path, base: Checkpoint, architecture: Architecture) -> M
         UserError: when the adapter is broken or of a kind that is not supported, and when a tensor
             of it has no counterpart or another shape; the message names the field or the tensor.
     """
-    config = read_adapter_config(folder)
+    config = read_adapter_config(folder, base.folder)
     adapter = open_adapter(folder)
-    merges = _Matcher(adapter, config, base, architecture).merges()
+    merges, more = Matcher(adapter, config, base, architecture).match()
+    _require_finite(adapter)
     notes = [f"the tuned model is the base with {model_name(folder)} merged in: {_told(merges)}"]
-    if config.base_name and _last_part(config.base_name) != _last_part(model_name(base.folder)):
-        notes.append(
-            f"the adapter names {config.base_name!r} as its base; it is merged into "
-            f"{model_name(base.folder)}"
-        )
-    notes += _rounded(base, merges)
-    return MergedAdapter(MergedFiles(base, adapter, merges), tuple(notes))
+    return MergedAdapter(
+        MergedFiles(base, adapter, merges),
+        (*notes, *_of_another_base(config, base), *_rounded(base, merges), *more),
+    )
 
 
 def _rounded(base: Checkpoint, merges: Mapping[TensorInfo, Merge]) -> list[str]:
@@ -168,181 +146,43 @@ def _holds(dtype: str, other: str) -> bool:
     return torch.promote_types(wide, FLOAT_DTYPES[other]) == wide
 
 
-class _Target(NamedTuple):
-    """A stored tensor of the base that the adapter changes."""
-
-    path: str  # of the module, within the model
-    role: Role
-    info: TensorInfo
+def _with_update(base: Tensor, lora: Lora, factors: LoraFactors) -> Tensor:
+    if lora.part is not None:
+        return merged_slice(base, factors, lora.num_experts, lora.part)
+    return merged_weight(base, factors, lora.layout)
 
 
-class _Matcher:
-    """Finds the stored tensor that each tensor of an adapter changes."""
+def _of_another_base(config: AdapterConfig, base: Checkpoint) -> list[str]:
+    """A note where the adapter names another base, or another commit of it."""
+    called, revision = config.base_name, model_name(base.folder).partition("@")[2]
+    if called and _last_part(called) == _last_part(model_name(base.folder)):
+        both = _COMMIT.fullmatch(config.revision) and _COMMIT.fullmatch(revision)
+        if not both or config.revision == revision:
+            return []
+        called = f"{called}@{config.revision}"
+    if not called:
+        return []
+    return [
+        f"the adapter names {called!r} as its base; it is merged into {model_name(base.folder)}"
+    ]
 
-    def __init__(
-        self,
-        adapter: Checkpoint,
-        config: AdapterConfig,
-        base: Checkpoint,
-        architecture: Architecture,
-    ) -> None:
-        self._file = adapter.folder / ADAPTER_FILE
-        self._adapter, self._config, self._base = adapter, config, base
-        self._architecture = architecture
-        self._modules = dict(architecture.model.named_modules(remove_duplicate=False))
-        roles = architecture.roles(base.tensors)
-        self._stored = {role.canonical: name for name, role in roles.items()}
 
-    def merges(self) -> dict[TensorInfo, Merge]:
-        """What is done to each stored tensor that the adapter changes."""
-        updates, replaced = self._sorted_out()
-        changed = [spelt.replace(_WRAPPED, ".") for spelt in replaced]
-        changed += [f"{path}.{kind}" for path in updates for kind in ("weight", "bias")]
-        self._roles = self._architecture.roles(changed)
-        merges: dict[TensorInfo, Merge] = {}
-        for spelt, name in replaced.items():
-            unwrapped = spelt.replace(_WRAPPED, ".")
-            if (unwrapped != spelt) != (unwrapped.rpartition(".")[0] in updates):
-                raise self._fault(
-                    name, "is named as an older peft does, which newer ones pass over"
-                )
-            target = self._target(unwrapped, name)
-            self._require_shape(name, target.info.shape, f"{unwrapped!r} of the base")
-            merges[target.info] = Merge(stored=self._adapter.tensors[name])
-        for path, parts in updates.items():
-            self._add_update(merges, path, parts)
-        return merges
-
-    def _sorted_out(self) -> tuple[dict[str, dict[str, str]], dict[str, str]]:
-        """Names of the adapter's tensors: those of low-rank updates by module path and part, and
-        those that replace a parameter by its name; paths and names as the adapter spells them."""
-        updates: dict[str, dict[str, str]] = {}
-        replaced: dict[str, str] = {}
-        for name, info in self._adapter.tensors.items():
-            if info.dtype not in FLOAT_DTYPES:
-                raise self._fault(
-                    name, f"is stored as {info.dtype}, no float type of 16 bits or more"
-                )
-            spelt = name.removeprefix(_PREFIX)
-            found = _PARTS.fullmatch(spelt)
-            if spelt == name or (found is None and ".lora_" in f".{spelt}"):
-                raise self._fault(name, "is none that peft saves of a LoRA adapter")
-            if found is not None:
-                updates.setdefault(found["path"], {})[found["part"]] = name
-            else:
-                replaced[spelt] = name
-        if not updates and not replaced:
-            raise UserError(f"{self._file}: holds no tensors; save the adapter again")
-        self._require_saved(replaced)
-        return updates, replaced
-
-    def _require_saved(self, replaced: Mapping[str, str]) -> None:
-        for module in self._config.modules_to_save:
-            # As in peft, a name stands for every module whose path ends in it.
-            if not any(f"{module}." in spelt for spelt in replaced):
-                raise UserError(
-                    f"{self._file}: lacks the tensors of {module!r}, which modules_to_save names; "
-                    "save the adapter again"
-                )
-
-    def _add_update(
-        self, merges: dict[TensorInfo, Merge], path: str, parts: Mapping[str, str]
-    ) -> None:
-        some = next(iter(parts.values()))
-        target = self._target(f"{path}.weight", some)
-        layout = self._layout(target, some)
-        wanted = [*_FACTORS[layout]]
-        wanted += ["lora_magnitude_vector"] if self._config.dora else []
-        wanted += ["lora_B.bias"] if self._config.bias else []
-        for part in wanted:
-            if part not in parts:
-                raise UserError(
-                    f"{self._file}: lacks {_PREFIX}{path}.{part}, and holds {some!r}; "
-                    "save the adapter again"
-                )
-        for part in parts:
-            if part not in wanted:
-                raise self._fault(
-                    parts[part], f"has no part in a {layout} layer of this configuration"
-                )
-        rank = self._config.rank_of(target.path)
-        first, last = target.info.shape
-        out, into = (first, last) if layout == "linear" else (last, first)
-        shapes = {
-            _FACTORS[layout][0]: (rank, into),
-            _FACTORS[layout][1]: (out, rank),
-            "lora_magnitude_vector": (out,),
-            "lora_B.bias": (out,),
-        }
-        for part in wanted:
-            self._require_shape(
-                parts[part], shapes[part], f"rank {rank} and {list(target.info.shape)} in the base"
+def _require_finite(adapter: Checkpoint) -> None:
+    files = WeightFiles(adapter)
+    for name, info in adapter.tensors.items():
+        if not all(torch.isfinite(piece).all() for piece in files.entries(info).split(_PIECE)):
+            raise UserError(
+                f"{adapter.folder / ADAPTER_FILE}: tensor {name!r} holds NaN or infinity; give an "
+                "adapter of a training that did not diverge"
             )
-        a, b, *_ = (self._adapter.tensors[parts[part]] for part in wanted)
-        magnitude = self._adapter.tensors.get(parts.get("lora_magnitude_vector", ""))
-        scaling = self._config.scaling_of(target.path)
-        lora = Lora(layout, a, b, magnitude, scaling)
-        merges[target.info] = merges.get(target.info, Merge())._replace(lora=lora)
-        if self._config.bias:
-            name = parts["lora_B.bias"]
-            info = self._target(f"{path}.bias", name).info
-            self._require_shape(name, info.shape, "the base's bias")
-            bias = self._adapter.tensors[name], scaling
-            merges[info] = merges.get(info, Merge())._replace(bias=bias)
-
-    def _target(self, spelt: str, name: str) -> _Target:
-        role = self._roles[spelt]
-        if self._architecture.tied and role.kind in ("embedding", "head"):
-            raise self._fault(
-                name,
-                "is for the embeddings or the head, which the base ties to each other, so that "
-                "no merge can change one alone",
-                f"untie them in the base and {MERGE_FIRST}",
-            )
-        stored = self._stored.get(role.canonical)
-        if stored is None:
-            raise self._fault(name, f"has no counterpart {role.canonical!r} in {self._base.folder}")
-        info = self._base.tensors[stored]
-        if info.dtype not in FLOAT_DTYPES:
-            raise self._fault(name, f"is for {stored!r}, which the base stores as {info.dtype}")
-        return _Target(role.canonical.rpartition(".")[0], role, info)
-
-    def _layout(self, target: _Target, name: str) -> Layout:
-        from transformers.pytorch_utils import Conv1D
-
-        module = self._modules.get(target.path)
-        layouts: dict[type[nn.Module], Layout] = {
-            nn.Linear: "linear",
-            Conv1D: "conv1d",
-            nn.Embedding: "embedding",
-        }
-        for kind, layout in layouts.items():
-            if isinstance(module, kind) and len(target.info.shape) == 2:
-                return layout
-        raise self._fault(
-            name,
-            f"is for {target.role.canonical!r}, in a module of class {type(module).__name__}, and "
-            "only linear layers and embeddings are supported",
-        )
-
-    def _require_shape(self, name: str, shape: tuple[int, ...], what: str) -> None:
-        found = self._adapter.tensors[name].shape
-        if found != shape:
-            raise self._fault(
-                name,
-                f"is of shape {list(found)} instead of {list(shape)} ({what})",
-                "give the base that the adapter was trained on, with the vocabulary resized as it "
-                f"was then, or {MERGE_FIRST}",
-            )
-
-    def _fault(self, name: str, fault: str, remedy: str = MERGE_FIRST) -> UserError:
-        return UserError(f"{self._file}: tensor {name!r} {fault}; {remedy}")
 
 
 def _told(merges: Mapping[TensorInfo, Merge]) -> str:
     num_stored = sum(merge.stored is not None for merge in merges.values())
     num_updated = sum(merge.lora is not None or merge.bias is not None for merge in merges.values())
-    return f"{num_updated} of its tensors updated, {num_stored} replaced"
+    num_rows = sum(len(merge.rows[1]) for merge in merges.values() if merge.rows is not None)
+    rows = f", {num_rows} rows replaced" if num_rows else ""
+    return f"{num_updated} of its tensors updated, {num_stored} replaced{rows}"
 
 
 def _last_part(name: str) -> str:

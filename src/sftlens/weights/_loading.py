@@ -64,10 +64,11 @@ class Loader:
             values: the stored tensors by name, all those of the group.
         """
         with torch.no_grad():
-            for target, loaded in self._converted(group, values).items():
+            for target, loaded in self.converted(group, values).items():
                 self._parameters[target].copy_(loaded)
 
-    def _converted(self, group: str, values: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    def converted(self, group: str, values: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """What the stored tensors of a group become in the model, by the parameters' names."""
         names = self.groups[group]
         pattern = self._patterns[names[0]]
         if pattern is None:

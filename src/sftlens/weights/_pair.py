@@ -26,6 +26,7 @@ from sftlens.weights._companions import adapter_companions, model_companions
 from sftlens.weights._inventory import Inventory, inventory
 from sftlens.weights._reading import FLOAT_DTYPES, WeightFiles
 from sftlens.weights._regions import parse_region
+from sftlens.weights._remedies import pack_command
 
 PIECE = 1 << 18
 """How many entries are worked on at once."""
@@ -397,10 +398,13 @@ def _require_same_pieces(base: _Side, tuned: _Side) -> None:
     if not common:
         return
     stored = [_list([n.name for n in side if n.role.parameter in common]) for side in alone]
+    # Loaded and saved as it is, a model keeps the pieces that it came in.
+    in_parts = tuned if len(alone[1]) > len(alone[0]) else base
     raise UserError(
         f"{base.checkpoint.folder} and {tuned.checkpoint.folder} cannot be aligned: they store the "
         f"same parameters in other pieces, the base as {stored[0]}, the tuned model as "
-        f"{stored[1]}; load and save both with one version of transformers"
+        f"{stored[1]}; save the {in_parts.called} packed and give FOLDER: "
+        f"{pack_command(in_parts.checkpoint.folder)}"
     )
 
 
