@@ -1,4 +1,8 @@
-"""What a user can mend, told in one line."""
+"""What the user can mend, told in one line."""
+
+from __future__ import annotations
+
+from pathlib import Path
 
 
 class UserError(ValueError):
@@ -7,6 +11,14 @@ class UserError(ValueError):
     The message is one line: what is wrong, which value, and the remedy. The command line prints it
     without a traceback and exits with 2.
     """
+
+
+class FullDiskError(UserError):
+    """No room was left to write; ``place`` is where."""
+
+    def __init__(self, message: str, place: Path) -> None:
+        super().__init__(message)
+        self.place = place
 
 
 def first_line(error: BaseException) -> str:

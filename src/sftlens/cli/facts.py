@@ -26,6 +26,7 @@ from sftlens.facts import (
     topics_with,
     with_aliases,
 )
+from sftlens.locks import locked
 from sftlens.outputs import new_file, require_free
 
 _NO_ALIASES = "none"
@@ -97,7 +98,7 @@ def facts(
     )
     found = with_aliases(chosen, groups)
     if out is not None:
-        with new_file(out) as path:
+        with locked(out), new_file(out) as path:
             facts_table(found).write_parquet(path)
     tasks = [] if folder is None else _export(found, folder)
     counts = Counter((fact.domain, fact.split, fact.topic) for fact in found)
