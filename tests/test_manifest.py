@@ -15,9 +15,11 @@ from sftlens.errors import UserError
 from sftlens.manifest import (
     MANIFEST,
     content_key,
+    earlier_run,
     file_hash,
-    finished_result,
     read_manifest,
+    record_files,
+    record_rewritten,
     write_manifest,
 )
 
@@ -36,13 +38,44 @@ def test_a_manifest_tells_what_a_run_depends_on(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == [MANIFEST]
 
 
-def test_a_finished_run_is_known_by_its_config(tmp_path: Path) -> None:
-    assert finished_result(tmp_path, stage="probe", config=CONFIG) is None
+def test_an_earlier_run_is_known_by_its_config(tmp_path: Path) -> None:
+    assert earlier_run(tmp_path, stage="probe", config=CONFIG) is None
     write_manifest(tmp_path, stage="probe", config=CONFIG, result={"num_facts": 1})
     turned = dict(reversed(CONFIG.items()))
-    assert finished_result(tmp_path, stage="probe", config=turned) == {"num_facts": 1}
-    assert finished_result(tmp_path, stage="probe", config={**CONFIG, "seed": 4}) is None
-    assert finished_result(tmp_path, stage="score", config=CONFIG) is None
+    found = earlier_run(tmp_path, stage="probe", config=turned)
+    assert found == ({"num_facts": 1}, None, {})  # no files recorded: taken as it is
+    assert earlier_run(tmp_path, stage="probe", config={**CONFIG, "seed": 4}) is None
+    assert earlier_run(tmp_path, stage="score", config=CONFIG) is None
+
+
+def test_the_files_of_a_whole_folder_are_recorded(tmp_path: Path) -> None:
+    (tmp_path / "paper").mkdir()
+    (tmp_path / "jobs").mkdir()
+    for name in ("page", "table", "paper/one", "paper/two", "jobs/work"):
+        (tmp_path / name).write_text("first")
+    write_manifest(tmp_path, stage="study", config=CONFIG, result={})
+    record_files(tmp_path, "study", leave_out=("jobs",))
+    found = earlier_run(tmp_path, stage="study", config=CONFIG)
+    assert found is not None
+    assert list(found.files) == ["page", "paper/one", "paper/two", "table"]
+    assert found.fault is None
+
+    (tmp_path / "table").write_text("first, and something else")
+    (tmp_path / "page").write_text("second")
+    (tmp_path / "paper/one").unlink()
+    (tmp_path / "paper/three").write_text("second")
+    record_rewritten(tmp_path, "study", ["page", "paper"])
+    found = earlier_run(tmp_path, stage="study", config=CONFIG)
+    assert found is not None
+    assert list(found.files) == ["page", "paper/three", "paper/two", "table"]
+    assert found.fault == "table was changed (25 instead of 5 bytes)"  # it was not written anew
+
+
+def test_a_folder_that_was_never_whole_stays_so(tmp_path: Path) -> None:
+    (tmp_path / "page").write_text("first")
+    write_manifest(tmp_path, stage="study", config=CONFIG, result={})
+    record_rewritten(tmp_path, "study", ["page"])
+    assert "files" not in read_manifest(tmp_path, "study")
 
 
 @pytest.mark.parametrize("content", ["", "[]", "{", '{"stage": "score"}', "\ufeff"])

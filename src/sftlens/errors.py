@@ -1,4 +1,8 @@
-"""What a user can mend, told in one line."""
+"""What the user can mend, told in one line."""
+
+from __future__ import annotations
+
+from pathlib import Path
 
 from __future__ import annotations
 
@@ -31,6 +35,14 @@ def _short_shape(found: re.Match[str]) -> str:
     numbers = found[0][1:-1].split(", ")
     first = ", ".join(numbers[:4])
     return f"{found[0][0]}{first}, … {len(numbers)} dimensions{found[0][-1]}"
+
+
+class FullDiskError(UserError):
+    """No room was left to write; ``place`` is where."""
+
+    def __init__(self, message: str, place: Path) -> None:
+        super().__init__(message)
+        self.place = place
 
 
 def first_line(error: BaseException) -> str:

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
-import errno
 import glob
-import hashlib
 import os
 import shutil
-import socket
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from sftlens.disk import full_disk_reported
 from sftlens.errors import UserError
+from sftlens.locks import INSIDE, host_key, is_running
 
-_FULL_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+PARTIAL = ".{}.partial-"
+"""How the names of unfinished files and folders begin, for the name of what they become."""
+
+
+def is_unfinished(path: Path) -> bool:
+    """Return whether a file or folder has the name of one that is still being written."""
+    return path.name.startswith(".") and ".partial-" in path.name
 
 
 def require_free(path: Path) -> None:
@@ -32,9 +37,20 @@ def require_free(path: Path) -> None:
             break
     if not path.exists() and not path.is_symlink():
         return
-    if path.is_dir() and not any(path.iterdir()):
+    if path.is_dir() and all(one.name == INSIDE for one in path.iterdir()):
         return
     raise UserError(f"{path}: holds something already; choose another folder, or remove it first")
+
+
+def require_writable(path: Path) -> None:
+    """Refuse a folder, which may be absent yet, that nothing can be written into.
+
+    Raises:
+        UserError: when it, or the nearest parent that is there, may not be written to.
+    """
+    there = next(one for one in (path.absolute(), *path.absolute().parents) if one.exists())
+    if there.is_dir() and not os.access(there, os.W_OK | os.X_OK):
+        raise UserError(f"{there}: may not be written to; choose a place you may write to")
 
 
 @contextmanager
@@ -54,12 +70,12 @@ def new_folder(path: Path, *, work: Path | None = None) -> Iterator[Path]:
     path = path.resolve()
     keep = work is not None
     if work is None:
-        work = _partial(path)
+        work = unfinished_name(path)
     try:
-        with _full_disk_told(path):
+        with full_disk_reported(path):
             work.mkdir(parents=True, exist_ok=keep)
             yield work
-            _sync(work)
+            sync(work)
         if path.is_dir():
             path.rmdir()
         work.rename(path)
@@ -67,18 +83,6 @@ def new_folder(path: Path, *, work: Path | None = None) -> Iterator[Path]:
         if not keep:
             shutil.rmtree(work, ignore_errors=True)
         raise
-
-
-def work_folder(out: Path, stage: str, key: str) -> Path:
-    """Where the unfinished work of a stage lies, beside its output.
-
-    Args:
-        out: the folder that will appear.
-        stage: the command.
-        key: stands for everything the output depends on, so that only the same work goes on.
-    """
-    out = out.resolve()
-    return out.with_name(f".{out.name}.{stage}-{key}")
 
 
 @contextmanager
@@ -91,9 +95,9 @@ def new_file(path: Path) -> Iterator[Path]:
     if path.is_dir():
         raise UserError(f"{path}: is a folder; choose a file's name")
     # Absolute, since polars takes a leading ~ for the home folder.
-    partial = _partial(path.absolute())
+    partial = unfinished_name(path.absolute())
     try:
-        with _full_disk_told(path):
+        with full_disk_reported(path):
             path.parent.mkdir(parents=True, exist_ok=True)
             yield partial
             with partial.open("rb") as file:
@@ -104,52 +108,30 @@ def new_file(path: Path) -> Iterator[Path]:
         raise
 
 
-def _partial(path: Path) -> Path:
-    """Where this call writes what becomes ``path``; what killed processes of this host left there
-    goes. Those of other hosts may be alive, which cannot be seen from here.
+def unfinished_name(path: Path) -> Path:
+    """A name beside ``path`` for what becomes it, unlike all others.
+
+    What killed processes of this host left there is removed. Those of other hosts may be alive,
+    which cannot be seen from here.
     """
-    prefix = f".{path.name}.partial-{_host()}-"
+    prefix = f"{PARTIAL.format(path.name)}{host_key()}-"
     for left in path.parent.glob(f"{glob.escape(prefix)}*"):
         process = left.name.removeprefix(prefix).partition("-")[0]
-        if process.isdigit() and not _is_running(int(process)):
-            shutil.rmtree(left) if left.is_dir() else left.unlink()
+        if process.isdigit() and not is_running(int(process)):
+            remove(left)
     return path.with_name(f"{prefix}{os.getpid()}-{uuid.uuid4().hex[:8]}")
 
 
-def _host() -> str:
-    """Stands for where a process number means one process: a host, and a container on it."""
-    try:
-        numbers = Path("/proc/self/ns/pid").stat().st_ino
-    except OSError:  # not Linux
-        numbers = 0
-    return hashlib.sha256(f"{socket.gethostname()} {numbers}".encode()).hexdigest()[:8]
+def remove(path: Path) -> None:
+    """Remove a file or a folder with all that it holds."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
 
 
-def _is_running(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
-
-
-@contextmanager
-def _full_disk_told(path: Path) -> Iterator[None]:
-    """Name the remedy when the disk is full, whichever library found out."""
-    try:
-        yield
-    except Exception as error:
-        number = error.errno if isinstance(error, OSError) else None
-        if number in _FULL_DISK or "No space left on device" in str(error):
-            raise UserError(
-                f"{path}: could not be written, the disk is full; make room or choose another place"
-            ) from None
-        raise
-
-
-def _sync(folder: Path) -> None:
+def sync(folder: Path) -> None:
+    """Wait until everything in a folder is on the disk."""
     for path in folder.rglob("*"):
         if path.is_file():
             with path.open("rb") as file:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -281,7 +282,7 @@ def test_a_full_disk(
     assert all(" done in " in told for told in progress)
     # What can be gone on with is kept beside the output; nothing else is.
     left = [path.name for path in inputs.place.iterdir()]
-    kept = name in ("probe", "pretrain")
+    kept = name == "pretrain" or (name, written_by) == ("probe", TABLES)
     assert len(left) == kept
     assert all(path.startswith(f".out.{name}-") for path in left)
 
@@ -394,6 +395,61 @@ def test_ctrl_c(sftlens: Call, inputs: Inputs, monkeypatch: pytest.MonkeyPatch) 
     call = sftlens(*inputs.command("score"))
     assert (call.code, call.out) == (130, "")
     assert call.err == "interrupted; the same command goes on from what was finished\n"
+
+
+def test_ctrl_c_that_a_library_makes_another_error(
+    sftlens: Call, inputs: Inputs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As extension modules do that are being imported."""
+
+    def interrupt(*_: object) -> None:
+        try:
+            signal.raise_signal(signal.SIGINT)
+        except KeyboardInterrupt:
+            raise ImportError("initialization failed") from None
+
+    monkeypatch.setattr("sftlens.scoring._run.read_facts", interrupt)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        call = sftlens(*inputs.command("score"))
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert (call.code, call.out) == (130, "")
+    assert call.err == "interrupted; the same command goes on from what was finished\n"
+
+
+def test_ctrl_c_while_modules_are_loaded() -> None:
+    code = """
+import os, signal, sys
+import sftlens.cli
+class Interrupts:
+    def find_spec(self, name, *_):
+        if name == "typer":
+            os.kill(os.getpid(), signal.SIGINT)
+sys.meta_path.insert(0, Interrupts())
+sys.argv = ["sftlens", "facts", "absent.csv"]
+sftlens.cli.main()
+"""
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    told = (done.returncode, done.stdout, done.stderr)
+    assert told == (130, "", "interrupted; nothing was begun\n")
+
+
+def test_nowhere_to_print(inputs: Inputs) -> None:
+    if not Path("/dev/full").is_char_device():
+        pytest.skip("this system has no file that is always full")
+    facts = inputs.file("facts.csv", "topic,question,answers\nP19,Where was A born?,Town\n")
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "sftlens", "facts", facts],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+    assert done.returncode == 2
+    assert done.stderr == "sftlens: writing: No space left on device; free some space\n"
 
 
 def test_our_own_bugs_are_no_refusals(inputs: Inputs, monkeypatch: pytest.MonkeyPatch) -> None:

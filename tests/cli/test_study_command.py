@@ -113,6 +113,23 @@ def test_a_study_runs_fails_and_goes_on(
     # All facts of the level are more than eight: the report still tells of the restored run.
     assert Answers(load_tables(out)).largest(0).size == 8
     assert sftlens("report", out, "--json").json["out"] == str(out / "index.html")
+    assert sftlens("study", "run", study_file, "--json").json["notes"] == again["notes"]
+
+    # A page or table that is damaged is written anew from the jobs, which are done.
+    for name in ("index.html", "scores.parquet", "paper/restoration.csv"):
+        whole = (out / name).read_bytes()
+        (out / name).write_bytes(whole[: len(whole) // 2])
+        sftlens("study", "run", study_file)
+        assert (out / name).read_bytes() == whole
+    # So is what was stopped between its manifest, which says nothing of files then, and its page.
+    manifest = json.loads((out / "manifest.json").read_text())
+    del manifest["files"]
+    (out / "manifest.json").write_text(json.dumps(manifest))
+    (out / "index.html").write_text("the page of the former study")
+    sftlens("study", "run", study_file)
+    assert "former" not in (out / "index.html").read_text()[:1000]
+    assert done == []
+    assert not (out / ".lock").exists()
 
 
 def test_a_plan_of_a_model_that_is_here(sftlens: Call, study_file: Path, tmp_path: Path) -> None:

@@ -30,7 +30,9 @@ def test_failures_and_what_waits_for_them(tmp_path: Path, monkeypatch: pytest.Mo
     wrong = {
         "tune level0-size8-seed0": UserError(DIVERGED),
         "tune level1-size8-seed0": torch.OutOfMemoryError("CUDA out of memory"),
-        "score level2-size8-seed0": OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "a file"),
+        "score level2-size8-seed0": PermissionError(
+            errno.EACCES, os.strerror(errno.EACCES), "a file"
+        ),
     }
 
     def do_job(job: Job, inputs: Mapping[str, Job], store: Store) -> None:
@@ -53,7 +55,7 @@ def test_failures_and_what_waits_for_them(tmp_path: Path, monkeypatch: pytest.Mo
     reasons = found["reason"].to_list()
     assert reasons[:2] == [DIVERGED, f"waits for tune {names[0]}"]
     assert "out of memory" in reasons[2]
-    assert "the disk is full" in reasons[4]
+    assert "PermissionError: [Errno 13]" in reasons[4]
 
     wrong.clear()
     write_failures(plan, run_jobs(plan, store, InlineRunner(store)), tmp_path)

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 
-from sftlens.errors import UserError
+from sftlens.errors import FullDiskError, UserError
 from sftlens.study import InlineRunner, Job, Plan, ProcessRunner, Run, Store, run_jobs
 
 Work = Callable[[Job, Path], Mapping[str, Any]]
@@ -60,7 +60,6 @@ def make_model(job: Job, folder: Path) -> dict[str, Any]:
         (UserError("fine-tuning diverged; lower the learning rate"), "lower the learning rate"),
         (torch.OutOfMemoryError("CUDA out of memory"), "take a smaller batch"),
         (MemoryError(), "out of memory"),
-        (OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "a file"), "the disk is full"),
         (KeyError("level"), "KeyError: 'level'"),
     ],
 )
@@ -87,6 +86,24 @@ def test_a_failure_stops_only_what_depends_on_it(
     again = run_jobs(plan, store, InlineRunner(store))
     assert tried == ["tune level0-size8-seed0", "score level0-size8-seed0"]
     assert (len(again.done), again.failed, again.skipped) == (6, {}, {})
+
+
+def test_a_full_disk_ends_all_jobs(tmp_path: Path, does: Callable[[Work], list[str]]) -> None:
+    """None of the others would find room, and each would tell the same."""
+    plan, store = diamond(), Store(tmp_path)
+
+    def work(job: Job, folder: Path) -> Mapping[str, Any]:
+        if job.name == "tune level0-size8-seed0":
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder / "a file"))
+        return make_model(job, folder)
+
+    tried = does(work)
+    with pytest.raises(FullDiskError, match="the disk is full; make room") as raised:
+        run_jobs(plan, store, InlineRunner(store))
+    assert raised.value.place.is_relative_to(tmp_path)
+    assert tried == ["facts", "probe", "tune level0-size8-seed0"]
+    does(make_model)
+    assert len(run_jobs(plan, store, InlineRunner(store)).done) == 6
 
 
 def test_an_interrupt_is_no_failure(tmp_path: Path, does: Callable[[Work], list[str]]) -> None:

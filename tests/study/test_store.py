@@ -62,6 +62,61 @@ def test_a_damaged_record(tmp_path: Path) -> None:
         store.result(job)
 
 
+@pytest.mark.parametrize("left", [None, "", "conten"])
+def test_a_damaged_result_is_made_again(tmp_path: Path, left: str | None) -> None:
+    plan = Plan()
+    job = plan.jobs[plan.add("facts", {}, {})]
+    store = Store(tmp_path)
+
+    def work(folder: Path) -> dict[str, object]:
+        (folder / "table").write_text("content")
+        return {}
+
+    store.make(job, work)
+    table = store.path(job) / "table"
+    table.unlink()
+    if left is not None:
+        table.write_text(left)
+    assert not store.has(job)
+    store.make(job, work)
+    assert store.has(job)
+    assert table.read_text() == "content"
+
+
+def test_a_model_that_may_go_is_lacked_where_it_is_damaged(tmp_path: Path) -> None:
+    plan = Plan()
+    store = Store(tmp_path)
+
+    def work(folder: Path) -> dict[str, object]:
+        (folder / "model").mkdir()
+        (folder / "model" / "weights").write_text("content")
+        return {"model_of": "this"}
+
+    for name, damage in (("cut", lambda path: path.write_text("con")), ("gone", Path.unlink)):
+        job = plan.jobs[plan.add("tune", {"name": name}, {})]
+        store.make(job, work)
+        assert not store.lacks_model(job)
+        damage(store.model(job) / "weights")
+        assert store.lacks_model(job)
+        assert store.has(job)
+        store.remove_model(job)
+        assert store.lacks_model(job)
+        assert store.has(job)
+
+
+def test_a_job_that_did_nothing_leaves_no_folder(tmp_path: Path) -> None:
+    plan = Plan()
+    job = plan.jobs[plan.add("probe", {}, {})]
+
+    def refuse(folder: Path) -> dict[str, object]:
+        (folder / "empty").mkdir()
+        raise UserError("no model")
+
+    with pytest.raises(UserError, match="no model"):
+        Store(tmp_path).make(job, refuse)
+    assert list(Store(tmp_path).path(job).parent.iterdir()) == []
+
+
 @pytest.mark.parametrize("kind", ["facts", "restore"])
 def test_the_first_of_two_attempts_leaves_the_result(tmp_path: Path, kind: str) -> None:
     plan = Plan()

@@ -99,10 +99,12 @@ def test_a_tokenizer_gives_texts_back(base: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("event", "ending", "count", "left"),
+    ("event", "ending", "count", "place", "left"),
     [
-        ("open", "checkpoint-10/complete", 1, {"checkpoint-5"}),  # as it marks a resume point
-        ("os.remove", "optimizer.pt", 2, set()),  # as it clears the resume points away
+        # As it marks a resume point, as it has saved all, and as it clears the points away.
+        ("open", "checkpoint-10/complete", 1, "work", {5}),
+        ("os.rename", "/model", 1, "work", {10, 13}),
+        ("os.remove", "optimizer.pt", 2, "out", None),
     ],
 )
 def test_killed_it_goes_on_and_ends_with_the_same_weights(
@@ -112,12 +114,16 @@ def test_killed_it_goes_on_and_ends_with_the_same_weights(
     event: str,
     ending: str,
     count: int,
-    left: set[str],
+    place: str,
+    left: set[int] | None,
 ) -> None:
     out = tmp_path / "model"
     assert kill_at(event, ending, count, pretrain_small, world, out) == -signal.SIGKILL
-    (work,) = tmp_path.iterdir()
-    assert {path.parent.name for path in work.glob("resume/*/complete")} == left
+    (folder,) = (path for path in tmp_path.iterdir() if path.is_dir())
+    assert (folder == out) == (place == "out")
+    if left is not None:
+        points = folder.glob("resume/checkpoint-*/complete")
+        assert {int(path.parent.name.split("-")[1]) for path in points} == left
     pretrain_small(world, out)
     assert hashes(out) == hashes(uninterrupted)
     assert list(tmp_path.iterdir()) == [out]

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import shlex
-import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import polars as pl
-from filelock import FileLock, Timeout
 
 from sftlens import notebook
 from sftlens.advice import _paper
@@ -41,12 +39,12 @@ from sftlens.advice._tables import (
     unmeasured_table,
 )
 from sftlens.checkpoints import model_identity, resolve_model
-from sftlens.errors import UserError
 from sftlens.facts import Fact, facts_hash, facts_table, read_facts
-from sftlens.manifest import content_key, finished_result, write_manifest
+from sftlens.manifest import MANIFEST
 from sftlens.mastery import Mastery, ProbeSettings, read_mastery, run_probe
-from sftlens.outputs import new_file, new_folder, require_free, work_folder
-from sftlens.study import Store
+from sftlens.output_folder import open_output
+from sftlens.outputs import new_file
+from sftlens.study import RECORD, Store
 from sftlens.texts import encodable, json_text
 from sftlens.tuning import choose_training_facts
 
@@ -61,7 +59,11 @@ MASTERY = "mastery"
 
 _JOBS = "jobs"
 _POOL = "pool.parquet"
-_LOCK = "lock"
+_RESUMED = (
+    f"{MASTERY}/{MANIFEST}",
+    f".{MASTERY}.probe-*",
+    f"{_JOBS}/*/*/{RECORD}",
+)
 
 
 @dataclass(frozen=True)
@@ -151,39 +153,35 @@ def run_advise(
         "mastery": probe.model_dump(mode="json") if probed is None else probed.key,
         "settings": settings.model_dump(mode="json"),
     }
-    if finished := finished_result(out, stage=STAGE, config=config):
-        return AdviceResult(**{**finished, "out": str(out)})
-    require_free(out)
-    work = work_folder(out, STAGE, content_key(config))
-    store = Store(work / _JOBS)
-    store.folder.mkdir(parents=True, exist_ok=True)
-    try:
-        with FileLock(store.folder / _LOCK, timeout=0), new_folder(out, work=work):
-            pool = work / _POOL
-            with new_file(pool) as partial:
-                facts_table(found.facts).write_parquet(partial)
-            if probed is None:
-                run_probe(str(folder), str(pool), work / MASTERY, probe)
-                probed = read_mastery(work / MASTERY)
-            told = _Told(base, out, mastery or out / MASTERY, settings)
-            if settings.pilot:
-                sources = Sources(
-                    folder.resolve(),
-                    {part: own for part, own in identity.items() if part != "name"},
-                    pool,
-                    pool_hash,
-                    probed.folder.resolve(),
-                    probed.key,
-                )
-                with Pilots(store, sources, settings) as pilots:
-                    result = _with_pilot(pilots, found, probed, told, work)
-            else:
-                result = _without_pilot(found, probed, told, work)
-            _write(work, result, config)
-            pool.unlink()
-            shutil.rmtree(store.folder)
-    except Timeout:
-        raise UserError(f"{out}: another call is at work here; wait for its end") from None
+    with open_output(
+        out, stage=STAGE, config=config, resumed=_RESUMED, temporary=(_POOL, _JOBS)
+    ) as output:
+        if output.finished is not None:
+            return AdviceResult(**{**output.finished, "out": str(out)})
+        work = output.work
+        store = Store(work / _JOBS)
+        pool = work / _POOL
+        with new_file(pool) as partial:
+            facts_table(found.facts).write_parquet(partial)
+        if probed is None:
+            run_probe(str(folder), str(pool), work / MASTERY, probe)
+            probed = read_mastery(work / MASTERY)
+        told = _Told(base, out, mastery or out / MASTERY, settings)
+        if settings.pilot:
+            sources = Sources(
+                folder.resolve(),
+                {part: own for part, own in identity.items() if part != "name"},
+                pool,
+                pool_hash,
+                probed.folder.resolve(),
+                probed.key,
+            )
+            with Pilots(store, sources, settings) as pilots:
+                result = _with_pilot(pilots, found, probed, told, work)
+        else:
+            result = _without_pilot(found, probed, told, work)
+        _write(work, result, config)
+        output.complete(result.as_json())
     return result
 
 
@@ -379,4 +377,3 @@ def _write(work: Path, result: AdviceResult, config: Mapping[str, Any]) -> None:
     text = json_text(content, indent=2)
     (work / ADVICE).write_text(text, encoding="utf-8")
     (work / PAGE).write_text(encodable(page(result.as_json())), encoding="utf-8")
-    write_manifest(work, stage=STAGE, config=config, result=result.as_json())

@@ -5,8 +5,10 @@ from __future__ import annotations
 import atexit
 import errno
 import gc
+import signal
 import sys
 from collections.abc import Callable, Mapping
+from types import FrameType
 from typing import Annotated, Any, NoReturn
 
 import typer
@@ -97,27 +99,25 @@ def run() -> NoReturn:
     # through them again and again for garbage, at the end too, took two seconds of every command.
     gc.set_threshold(100_000, 20, 100)
     atexit.register(gc.freeze)
+    interrupts = _Interrupts()
     try:
         code = app(standalone_mode=False) or 0
         if code == 130:  # typer's own answer to Ctrl-C
             raise KeyboardInterrupt
+        sys.stdout.flush()  # a full disk shows here, and not when nobody can tell of it
         sys.exit(code)
     except UserError as error:
         _refuse(str(error))
     except KeyboardInterrupt:
-        sys.stderr.write("interrupted; the same command goes on from what was finished\n")
-        sys.exit(130)
-    except OSError as error:
-        remedy = _USERS_ERRNOS.get(error.errno or 0)
-        if remedy is None:
-            raise
-        _refuse(f"{error.filename or 'writing'}: {error.strerror}; {remedy}")
+        interrupts.leave()
     except Exception as error:
-        if type(error).__name__ == "Abort":
-            sys.stderr.write("interrupted; the same command goes on from what was finished\n")
-            sys.exit(130)
+        if interrupts.came or type(error).__name__ == "Abort":
+            interrupts.leave()
         if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
             _refuse(f"does not fit into memory ({first_line(error)}); {_SMALLER}")
+        if isinstance(error, OSError) and error.errno in _USERS_ERRNOS:
+            remedy = _USERS_ERRNOS[error.errno]
+            _refuse(f"{error.filename or 'writing'}: {error.strerror}; {remedy}")
         usage = getattr(error, "format_message", None)
         if usage is None:
             raise
@@ -125,6 +125,24 @@ def run() -> NoReturn:
             sys.stdout.write(f"{usage()}\n")
             sys.exit(0)
         _refuse(f"{usage()}; see `sftlens --help`")
+
+
+class _Interrupts:
+    """Ctrl-C as ever, remembered: a library that is being imported may make it another error."""
+
+    def __init__(self) -> None:
+        self.came = False
+        if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+            signal.signal(signal.SIGINT, self._interrupt)
+
+    def _interrupt(self, number: int, frame: FrameType | None) -> None:
+        self.came = True
+        signal.default_int_handler(number, frame)
+
+    def leave(self) -> NoReturn:
+        """Say so, and end."""
+        sys.stderr.write("interrupted; the same command goes on from what was finished\n")
+        sys.exit(130)
 
 
 def _refuse(message: str) -> NoReturn:

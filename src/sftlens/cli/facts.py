@@ -28,6 +28,7 @@ from sftlens.facts import (
     topics_with,
     with_aliases,
 )
+from sftlens.locks import locked
 from sftlens.outputs import new_file, require_free
 
 _NO_ALIASES = "none"
@@ -105,7 +106,7 @@ def facts(
         dropped["answer in its own question"] = num_echoed
         num_left_out -= num_echoed
     if out is not None:
-        with new_file(out) as path:
+        with locked(out), new_file(out) as path:
             facts_table(found).write_parquet(path)
     tasks = [] if folder is None else _export(found, folder)
     counts = Counter(map(_counted, found))

@@ -41,13 +41,10 @@ def report(
 
 
 def _write_one(run: Path, as_json: bool) -> None:
-    from sftlens.manifest import read_manifest
-    from sftlens.report import write_report
-    from sftlens.report.paper import PAPER, write_paper_tables
+    from sftlens.report import write_run_report
+    from sftlens.report.paper import PAPER
 
-    read_manifest(run, "study")
-    paper = write_paper_tables(run)
-    path = write_report(run)
+    path, paper = write_run_report(run)
     content = {
         "out": str(path),
         "paper": str(run / PAPER),

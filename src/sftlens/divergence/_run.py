@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,9 +16,8 @@ from sftlens.divergence._divergence import base_outlook, divergence
 from sftlens.errors import UserError
 from sftlens.facts import facts_hash, facts_table, read_facts
 from sftlens.generation import TransformersGenerator, load_model, load_tuned
-from sftlens.manifest import finished_result, write_manifest
 from sftlens.mastery import best_templates, read_mastery
-from sftlens.outputs import new_folder
+from sftlens.output_folder import open_output
 from sftlens.progress import progress
 
 DIVERGENCE = "divergence.parquet"
@@ -85,10 +85,12 @@ def run_divergence(
         "facts": facts_hash(facts),
         "mastery": probed.key,
     }
-    if finished := finished_result(out, stage="divergence", config=config):
-        return DivergenceResult(**{**finished, "out": str(out)})
-    templates = best_templates(probed.templates())
-    with new_folder(out) as work, progress("divergence", 2) as advance:
+    with ExitStack() as stack:
+        output = stack.enter_context(open_output(out, stage="divergence", config=config))
+        if output.finished is not None:
+            return DivergenceResult(**{**output.finished, "out": str(out)})
+        templates = best_templates(probed.templates())
+        advance = stack.enter_context(progress("divergence", 2))
         model, tokenizer, _ = load_model(base_folder)
         outlook = base_outlook(
             TransformersGenerator(model, tokenizer), facts, probed.levels, templates
@@ -106,10 +108,10 @@ def run_divergence(
             )
         table = divergence(TransformersGenerator(model, tokenizer), outlook)
         advance(1)
-        facts_table(outlook.facts).write_parquet(work / FACTS)
-        table.write_parquet(work / DIVERGENCE)
+        facts_table(outlook.facts).write_parquet(output.work / FACTS)
+        table.write_parquet(output.work / DIVERGENCE)
         result = _summary(table, out)
-        write_manifest(work, stage="divergence", config=config, result=result.as_json())
+        output.complete(result.as_json())
     return result
 
 

@@ -22,7 +22,7 @@ import polars as pl
 
 from sftlens.errors import UserError, first_line
 from sftlens.manifest import content_key
-from sftlens.outputs import new_file
+from sftlens.outputs import new_file, require_writable
 from sftlens.tables import columns_of, read_table
 from sftlens.texts import json_text
 
@@ -47,7 +47,7 @@ class Ledger:
     """The completions of one way of making them; a context, in which it takes new ones.
 
     Args:
-        folder: the ledger; made when it is absent.
+        folder: the ledger; made when the first completion comes.
         about: the way: everything that a completion depends on beside prompt and sample.
 
     Raises:
@@ -57,11 +57,9 @@ class Ledger:
     def __init__(self, folder: Path, about: Mapping[str, Any]) -> None:
         if folder.exists() and not folder.is_dir():
             raise UserError(f"{folder}: is a file; choose a folder for the ledger")
+        require_writable(folder)
         self.folder = folder / content_key(about)
-        self.folder.mkdir(parents=True, exist_ok=True)
-        if not (self.folder / _ABOUT).is_file():
-            with new_file(self.folder / _ABOUT) as path:
-                path.write_text(json_text(about, indent=2), "utf-8")
+        self._about = dict(about)
         self._lines = self.folder / f"{uuid.uuid4().hex}.jsonl"
         self._file: BinaryIO | None = None
         self._before = self._files()
@@ -81,12 +79,15 @@ class Ledger:
             self._file = None
             if kind is None:
                 self._pack()
+        if kind is None and self.folder.is_dir():
+            self._begin()  # what lies there may have been taken over from elsewhere
 
     def add(self, batch: Sequence[Entry]) -> None:
         """Take a batch: when this returns, killing the process does not lose it."""
         if not batch:
             return
         if self._file is None:
+            self._begin()
             self._file = self._lines.open("ab", buffering=0)
         line = json.dumps(batch, ensure_ascii=True).encode() + b"\n"
         while line:
@@ -110,6 +111,13 @@ class Ledger:
         """
         return each_once(_of_prompts(map(_read, self._files()), prompts))
 
+    def _begin(self) -> None:
+        """Make the folder, now that something comes into it."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        if not (self.folder / _ABOUT).is_file():
+            with new_file(self.folder / _ABOUT) as path:
+                path.write_text(json_text(self._about, indent=2), "utf-8")
+
     def _pack(self) -> None:
         """Make a Parquet file of this process's lines."""
         with new_file(self._lines.with_suffix(".parquet")) as path:
@@ -117,6 +125,8 @@ class Ledger:
         self._lines.unlink()
 
     def _files(self) -> list[Path]:
+        if not self.folder.is_dir():
+            return []
         return sorted(p for p in self.folder.iterdir() if p.suffix in (".jsonl", ".parquet"))
 
 

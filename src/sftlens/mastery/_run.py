@@ -15,7 +15,7 @@ from sftlens import notebook
 from sftlens.checkpoints import model_identity, resolve_model
 from sftlens.facts import Fact, Topic, facts_hash, facts_table, is_echoed, read_facts, topics_with
 from sftlens.generation import Completed, Decoding, Generator
-from sftlens.manifest import content_key, finished_result, write_manifest
+from sftlens.manifest import content_key
 from sftlens.mastery._folder import COMPLETIONS, FACTS, GREEDY, LEDGER, MASTERY, TEMPLATES
 from sftlens.mastery._grade import added_up, level_sizes
 from sftlens.mastery._ledgers import open_ledgers
@@ -30,12 +30,13 @@ from sftlens.mastery._probe import (
 )
 from sftlens.mastery._prompts import Prompter
 from sftlens.mastery._summary import summary
-from sftlens.outputs import new_folder, require_free, work_folder
+from sftlens.output_folder import open_output
 from sftlens.progress import progress, silent
 from sftlens.tables import scan_tables
 from sftlens.team import Team
 
 _PARTS = "parts"  # judged completions, group by group
+_RESUMED = (f"{LEDGER}/*/*.jsonl", f"{LEDGER}/*/*.parquet")
 
 
 class Serving(NamedTuple):
@@ -141,30 +142,33 @@ def run_probe(
         "templates": _templates_key(facts, topics, settings),
         "settings": settings.model_dump(mode="json"),
     }
-    if finished := finished_result(out, stage="probe", config=config):
-        return ProbeResult(**{**finished, "out": str(out)}) if team.leads else None
-    require_free(out)
-    work = work_folder(out, "probe", content_key(config))
     total = num_completions(len(facts), settings)
-    generator = model.generator(team)
-    with ExitStack() as stack:
-        kept = open_ledgers(ledger or work / LEDGER, model.identity, settings)
-        stores = Stores(*map(stack.enter_context, kept))
-        make_completions(
-            generator,
-            facts,
-            settings,
-            prompter,
-            stores,
-            cut=cut,
-            rank=team.rank,
-            size=team.size,
-            advance=stack.enter_context(progress("probing", total)) if team.leads else silent,
-        )
-    team.meet()
-    if not team.leads:
-        return None
-    with new_folder(out, work=work):
+    with ExitStack() as opened:
+        with team.agree():
+            output = opened.enter_context(
+                open_output(out, stage="probe", config=config, resumed=_RESUMED, leads=team.leads)
+            )
+        if (finished := team.gather(output.finished)[0]) is not None:
+            return ProbeResult(**{**finished, "out": str(out)}) if team.leads else None
+        generator = model.generator(team)
+        with ExitStack() as stack:
+            kept = open_ledgers(ledger or output.work / LEDGER, model.identity, settings)
+            stores = Stores(*map(stack.enter_context, kept))
+            make_completions(
+                generator,
+                facts,
+                settings,
+                prompter,
+                stores,
+                cut=cut,
+                rank=team.rank,
+                size=team.size,
+                advance=stack.enter_context(progress("probing", total)) if team.leads else silent,
+            )
+        team.meet()
+        if not team.leads:
+            return None
+        work = output.work
         mastery = _write_tables(work, facts, settings, prompter, stores)
         echoed = [fact.fact_id for fact in facts if is_echoed(fact)]
         others = mastery.filter(~pl.col("fact_id").is_in(echoed))
@@ -178,7 +182,7 @@ def run_probe(
             num_echoed=len(echoed),
             levels_without_echoed=level_sizes(others),
         )
-        write_manifest(work, stage="probe", config=config, result=result.as_json())
+        output.complete(result.as_json())
     return result
 
 

@@ -14,9 +14,8 @@ from sftlens import notebook
 from sftlens.card import stated_licence
 from sftlens.checkpoints import model_name, resolve_model
 from sftlens.facts import facts_hash, facts_table, read_facts
-from sftlens.manifest import content_key, finished_result, write_manifest
 from sftlens.mastery import read_mastery
-from sftlens.outputs import new_folder, require_free, work_folder
+from sftlens.output_folder import open_output
 from sftlens.progress import progress
 from sftlens.repair._candidates import AS_IT_IS, THE_BASE, Candidate, Restorations, Way, whole_model
 from sftlens.repair._card import Told, command, model_card, task_name
@@ -35,9 +34,9 @@ from sftlens.repair._task import open_task
 from sftlens.texts import encodable, json_text
 from sftlens.weights import (
     CheckpointPair,
+    needed_bytes,
     open_pair,
     require_outside,
-    require_space,
     taken_back,
     write_restoration,
 )
@@ -53,6 +52,7 @@ REPAIR = "repair.json"
 PAGE = "index.html"
 
 _LEDGER = "ledger"
+_RESUMED = (f"{_LEDGER}/*.parquet",)
 _MAX_SEARCHED = 6  # candidates that are reported on beside the finalists
 _FIXED = Candidate(Way("relative", 20.0))  # the paper's
 
@@ -153,11 +153,14 @@ def run_repair(
         "task": None if task is None else task.key,
         "settings": settings.model_dump(mode="json"),
     }
-    if finished := finished_result(out, stage=STAGE, config=config):
-        return RepairResult(**{**finished, "out": str(out)})
-    require_free(out)
-    require_space(pair, out, 1)
-    with new_folder(out, work=work_folder(out, STAGE, content_key(config))) as work:
+    with open_output(
+        out, stage=STAGE, config=config, resumed=_RESUMED, temporary=(_LEDGER,)
+    ) as output:
+        if output.finished is not None:
+            return RepairResult(**{**output.finished, "out": str(out)})
+        work = output.work
+        shutil.rmtree(work / MODEL, ignore_errors=True)  # what a killed call left
+        output.require_space(needed_bytes(pair, 1))
         ledger = work / _LEDGER
         ledger.mkdir(exist_ok=True)
         restorations = Restorations(pair, settings)
@@ -214,8 +217,7 @@ def run_repair(
             table.write_parquet(work / name)
         facts_table(fact for part in divided.parts for fact in part).write_parquet(work / FACTS)
         _write_texts(work, result, told, settings)
-        write_manifest(work, stage=STAGE, config=config, result=result.as_json())
-        shutil.rmtree(ledger)
+        output.complete(result.as_json())
     return result
 
 
@@ -329,7 +331,6 @@ def _undominated(standings: Sequence[Standing]) -> list[Standing]:
 def _write_model(
     pair: CheckpointPair, restorations: Restorations, chosen: Candidate, folder: Path, card: str
 ) -> None:
-    shutil.rmtree(folder, ignore_errors=True)  # what a killed call left
     folder.mkdir()
     way = restorations.of(chosen)
     with progress("writing", pair.num_parameters(way.region)) as advance:

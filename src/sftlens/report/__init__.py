@@ -8,6 +8,7 @@
 - `inference`: the paper's claims, judged by a stated rule.
 """
 
+from sftlens.report._run import RunReport, write_run_report
 from sftlens.report.page import write_report
 
-__all__ = ["write_report"]
+__all__ = ["RunReport", "write_report", "write_run_report"]

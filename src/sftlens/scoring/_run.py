@@ -12,9 +12,8 @@ from sftlens import notebook
 from sftlens.checkpoints import model_identity, resolve_model
 from sftlens.errors import UserError
 from sftlens.facts import Split, facts_hash, facts_table, is_echoed, read_facts
-from sftlens.manifest import finished_result, write_manifest
 from sftlens.mastery import read_mastery
-from sftlens.outputs import new_folder
+from sftlens.output_folder import open_output
 from sftlens.progress import progress
 from sftlens.scoring._score import Accuracy, ScoreSettings, accuracy, score
 from sftlens.scoring._transitions import SCORES, require_comparable
@@ -108,17 +107,17 @@ def run_score(
     }
     if reference is not None:
         require_comparable(reference, config, [fact.fact_id for fact in facts])
-    if finished := finished_result(out, stage="score", config=config):
-        return ScoreResult(**{**finished, "out": str(out)})
-    with new_folder(out) as work:
+    with open_output(out, stage="score", config=config) as output:
+        if output.finished is not None:
+            return ScoreResult(**{**output.finished, "out": str(out)})
         from sftlens.generation import TransformersGenerator, load_model
 
         loaded, tokenizer, _ = load_model(folder)
         with progress("scoring", len(facts)) as advance:
             generator = TransformersGenerator(loaded, tokenizer)
             scores = score(generator, facts, levels, settings, advance=advance)
-        facts_table(facts).write_parquet(work / FACTS)
-        scores.write_parquet(work / SCORES)
+        facts_table(facts).write_parquet(output.work / FACTS)
+        scores.write_parquet(output.work / SCORES)
         echoed = [fact.fact_id for fact in facts if is_echoed(fact)]
         others = scores.filter(~pl.col("fact_id").is_in(echoed))
         result = ScoreResult(
@@ -129,7 +128,7 @@ def run_score(
             num_echoed=len(echoed),
             accuracy_without_echoed=_by_domain(others),
         )
-        write_manifest(work, stage="score", config=config, result=result.as_json())
+        output.complete(result.as_json())
     return result
 
 

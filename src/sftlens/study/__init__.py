@@ -22,12 +22,13 @@ from sftlens.study._runner import (
     Runner,
     run_jobs,
 )
-from sftlens.study._store import Store
+from sftlens.study._store import RECORD, Store
 from sftlens.study._study import StudyResult, run_study
 from sftlens.study._tasks import SCORES
 
 __all__ = [
     "BASE_SCORES",
+    "RECORD",
     "SCORES",
     "DemoResult",
     "Estimate",

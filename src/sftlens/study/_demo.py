@@ -11,17 +11,19 @@ from typing import Any
 import polars as pl
 
 from sftlens import notebook
-from sftlens.manifest import content_key, finished_result, read_manifest
-from sftlens.outputs import new_folder, require_free, work_folder
+from sftlens.manifest import read_manifest
+from sftlens.output_folder import open_output
+from sftlens.outputs import new_folder
 from sftlens.report import write_report
 from sftlens.report.paper import write_paper_tables
 from sftlens.study._file import StudyFile, load_study
 from sftlens.study._plan import Plan
-from sftlens.study._store import MODEL, Store
+from sftlens.study._store import MODEL, RECORD, Store
 from sftlens.study._study import JOBS, do_here, study_config, write_study
 from sftlens.study._tasks import WORLD
 
 _HERE = Path(__file__).parent
+_RESUMED = (f"{JOBS}/*/*/{RECORD}", f"{JOBS}/*/.*.work", f"{JOBS}/ledger/*/*.jsonl")
 
 
 @dataclass(frozen=True)
@@ -80,11 +82,12 @@ def run_demo(out: Path, study: StudyFile, *, num_workers: int | None = 1) -> Dem
         UserError: when ``out`` holds something else, or a job failed.
     """
     config = study_config(study)
-    if finished := finished_result(out, stage="study", config=config):
-        shutil.rmtree(out / JOBS, ignore_errors=True)
-        return _result(out, finished)
-    require_free(out)
-    with new_folder(out, work=work_folder(out, "demo", content_key(config))) as work:
+    with open_output(
+        out, stage="study", config=config, resumed=_RESUMED, temporary=(JOBS,)
+    ) as output:
+        if output.finished is not None:
+            return _result(out, output.finished)
+        work = output.work
         plan, store = do_here(study, work, num_workers=num_workers)
         write_study(study, plan, store, work)
         _keep(store.path(plan.jobs["world"]) / WORLD, work / "world")
@@ -93,8 +96,9 @@ def run_demo(out: Path, study: StudyFile, *, num_workers: int | None = 1) -> Dem
         for note in write_paper_tables(work).notes:
             sys.stderr.write(f"{note}\n")
         write_report(work)
-    shutil.rmtree(out / JOBS)
-    return _result(out, read_manifest(out, "study")["result"])
+        found = read_manifest(work, "study")["result"]
+        output.complete(found)
+    return _result(out, found)
 
 
 def _keep_some_models(plan: Plan, store: Store, kept: Path) -> None:

@@ -99,7 +99,8 @@ class RayRunner:
             running = self._running.pop(task)
             job = running.job
             try:
-                return Finished(job.name, self._ray.get(task))
+                finished: Finished = self._ray.get(task)
+                return finished
             except lost.OutOfMemoryError as error:
                 reason = f"out of memory ({first_line(error)}); take a smaller batch"
             except (lost.WorkerCrashedError, lost.NodeDiedError, lost.ObjectLostError) as error:
@@ -147,15 +148,16 @@ def _not_reached(address: str, error: Exception) -> UserError:
     )
 
 
-def _do(job: Job, inputs: Mapping[str, Job], folder: str, mark: str, cores: int) -> str | None:
-    """A task: why the job failed, None when it is done."""
+def _do(job: Job, inputs: Mapping[str, Job], folder: str, mark: str, cores: int) -> Finished:
+    """A task: do a job on the node that this is."""
     try:
         seen = (Path(folder) / _MARK).read_text("utf-8")
     except OSError:
         seen = None
     if seen != mark:
-        return (
+        return Finished(
+            job.name,
             f"{folder}: is not the study's folder on node {socket.gethostname()}; "
-            "choose an --out that all nodes see under the same path"
+            "choose an --out that all nodes see under the same path",
         )
     return attempt(job, inputs, Store(Path(folder), attempt=uuid.uuid4().hex), cores)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import multiprocessing
 import os
 import signal
@@ -10,13 +9,14 @@ import threading
 import traceback
 from collections import deque
 from collections.abc import Mapping
-from contextlib import ExitStack, redirect_stderr
+from contextlib import ExitStack, redirect_stderr, suppress
+from io import TextIOBase
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple, Protocol
 
-from sftlens.errors import UserError, first_line
+from sftlens.errors import FullDiskError, UserError, first_line
 from sftlens.progress import progress
 from sftlens.study._plan import Job, Kind, Plan
 from sftlens.study._store import Store
@@ -29,10 +29,14 @@ _PATIENCE = 10  # seconds for an idle worker to end by itself
 
 
 class Finished(NamedTuple):
-    """A job that a runner is done with; ``failure`` tells why it left no result."""
+    """A job that a runner is done with; ``failure`` tells why it left no result.
+
+    ``full_disk`` is where there was no room, which ends the other jobs as well.
+    """
 
     name: str
     failure: str | None
+    full_disk: Path | None = None
 
 
 class Runner(Protocol):
@@ -76,6 +80,9 @@ def run_jobs(
 
     A model that no job needs any more is removed, unless it is to stay. ``stage`` is what the
     progress bar is called.
+
+    Raises:
+        FullDiskError: when the disk is full; the other jobs would find no room either.
     """
     work = _Work(plan, store)
     total = len(plan.jobs)
@@ -93,6 +100,8 @@ def run_jobs(
                 break
             finished = runner.next_finished()
             running -= 1
+            if finished.full_disk is not None:
+                raise FullDiskError(f"{finished.name}: {finished.failure}", finished.full_disk)
             work.finish(finished)
             if advance is not None:
                 advance(1)
@@ -168,14 +177,14 @@ class InlineRunner:
 
     def submit(self, job: Job, inputs: Mapping[str, Job]) -> None:
         """See :class:`Runner`."""
-        self._finished.append(Finished(job.name, attempt(job, inputs, self._store, self._cores)))
+        self._finished.append(attempt(job, inputs, self._store, self._cores))
 
     def next_finished(self) -> Finished:
         """See :class:`Runner`."""
         return self._finished.popleft()
 
 
-def attempt(job: Job, inputs: Mapping[str, Job], store: Store, cores: int) -> str | None:
+def attempt(job: Job, inputs: Mapping[str, Job], store: Store, cores: int) -> Finished:
     """Do a job; a failure is recorded in the store.
 
     Args:
@@ -183,20 +192,19 @@ def attempt(job: Job, inputs: Mapping[str, Job], store: Store, cores: int) -> st
         inputs: the jobs whose results it takes, by role.
         store: has those results, and takes the job's.
         cores: threads of a job that takes all of the machine's.
-
-    Returns:
-        Why it failed, in one line; None when it is done.
     """
     from sftlens.study._work import do_job
 
     try:
         with limited_to(job.threads or cores):
             do_job(job, inputs, store)
+    except FullDiskError as error:
+        return Finished(job.name, first_line(error), error.place)
     except Exception as error:
         reason = _reason(error)
         store.fail(job, reason, "" if isinstance(error, UserError) else traceback.format_exc())
-        return reason
-    return None
+        return Finished(job.name, reason)
+    return Finished(job.name, None)
 
 
 def _reason(error: Exception) -> str:
@@ -207,8 +215,6 @@ def _reason(error: Exception) -> str:
     if isinstance(error, torch.OutOfMemoryError | MemoryError):
         torch.cuda.empty_cache()
         return f"out of memory ({first_line(error)}); take a smaller batch or a larger device"
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return f"the disk is full ({first_line(error)}); make room"
     return f"{type(error).__name__}: {first_line(error)}"
 
 
@@ -259,7 +265,8 @@ class ProcessRunner:
         assert job is not None
         worker.job = None
         try:
-            return Finished(job.name, worker.connection.recv())
+            finished: Finished = worker.connection.recv()
+            return finished
         except (EOFError, OSError):
             reason = f"its process ended ({worker.last_words()}), perhaps for want of memory"
             worker.start()
@@ -313,7 +320,6 @@ def _serve(connection: Connection, folder: Path, log: Path, device: str | None, 
         os.environ["CUDA_VISIBLE_DEVICES"] = device
     threading.Thread(target=_end_with_parent, daemon=True).start()
     store = Store(folder)
-    log.parent.mkdir(parents=True, exist_ok=True)
     while True:
         try:
             job, inputs = connection.recv()
@@ -321,10 +327,24 @@ def _serve(connection: Connection, folder: Path, log: Path, device: str | None, 
             return
         with ExitStack() as stack:
             if job.kind not in FIRST_KINDS:
-                file = stack.enter_context(log.open("a", encoding="utf-8"))
-                stack.enter_context(redirect_stderr(file))
-            failure = attempt(job, inputs, store, cores)
-        connection.send(failure)
+                stack.enter_context(redirect_stderr(_Log(log)))
+            finished = attempt(job, inputs, store, cores)
+        connection.send(finished)
+
+
+class _Log(TextIOBase):
+    """A file of what jobs say, as far as the disk has room for it."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def write(self, text: str) -> int:
+        """Append to the file."""
+        with suppress(OSError):
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            with self._path.open("a", encoding="utf-8") as file:
+                file.write(text)
+        return len(text)
 
 
 def _end_with_parent() -> None:

@@ -14,6 +14,7 @@ import polars as pl
 
 from sftlens.errors import UserError
 from sftlens.facts import Fact, facts_from_file
+from sftlens.fingerprints import fingerprints, first_fault
 from sftlens.manifest import FORMAT_VERSION
 from sftlens.outputs import new_file, new_folder
 from sftlens.study._plan import Job, Kind
@@ -23,7 +24,9 @@ from sftlens.texts import json_text
 MODEL = "model"
 """The folder of a result that holds a model."""
 
-_RECORD = "job.json"
+RECORD = "job.json"
+"""The file of a result that says what was found; it is written last."""
+
 _FAILED = "failed"
 _RESUMED: tuple[Kind, ...] = (
     "base",
@@ -55,8 +58,12 @@ class Store:
         return self.folder / job.kind / job.key
 
     def has(self, job: Job) -> bool:
-        """Whether a job has left its result."""
-        return (self.path(job) / _RECORD).is_file()
+        """Return whether a job has left its result, and no file of it is missing or cut short.
+
+        A model that may be removed does not count; see :meth:`lacks_model`.
+        """
+        record = self._read_record(job)
+        return record is not None and not self._fault(job, record, of_model=False)
 
     def result(self, job: Job) -> dict[str, Any]:
         """What a job found, beside its files.
@@ -68,14 +75,30 @@ class Store:
         return result
 
     def _record(self, job: Job) -> dict[str, Any]:
-        path = self.path(job) / _RECORD
-        try:
-            record = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError, RecursionError):
-            record = None
-        if not isinstance(record, dict) or not isinstance(record.get("result"), dict):
+        record = self._read_record(job)
+        if record is None:
+            path = self.path(job) / RECORD
             raise UserError(f"{path}: is damaged; remove its folder and run the study again")
         return record
+
+    def _read_record(self, job: Job) -> dict[str, Any] | None:
+        try:
+            record = json.loads((self.path(job) / RECORD).read_text(encoding="utf-8"))
+        except (OSError, ValueError, RecursionError):
+            return None
+        is_whole = isinstance(record, dict) and isinstance(record.get("result"), dict)
+        return record if is_whole else None
+
+    def _fault(self, job: Job, record: Mapping[str, Any], *, of_model: bool) -> str | None:
+        """What is missing or cut short: of a model that may be removed, or of all else."""
+        files = record.get("files")
+        may_go = "model_of" in record["result"]
+        wanted = {
+            name: one
+            for name, one in (files if isinstance(files, dict) else {}).items()
+            if (may_go and name.startswith(f"{MODEL}/")) == of_model
+        }
+        return first_fault(self.path(job), wanted, sizes_only=True)
 
     def threads(self, job: Job) -> int | None:
         """How many threads a job's result was computed with; None where its record says nothing.
@@ -103,10 +126,13 @@ class Store:
         """
         path = self.path(job)
         path.parent.mkdir(parents=True, exist_ok=True)
+        if path.exists() and not self.has(job):
+            self.remove(job)
         own = self._own_folder(job)
         begin = time.perf_counter()
         try:
             with new_folder(path, work=own) as folder:
+                result = dict(work(folder))
                 record = {
                     "format_version": FORMAT_VERSION,
                     "kind": job.kind,
@@ -114,12 +140,13 @@ class Store:
                     "settings": dict(job.settings),
                     "inputs": dict(job.inputs),
                     "threads": threads,
-                    "result": dict(work(folder)),
+                    "result": result,
                     "seconds": round(time.perf_counter() - begin, 3),
+                    "files": fingerprints(folder),
                 }
-                _write_json(folder / _RECORD, record)
+                _write_json(folder / RECORD, record)
         except Exception:
-            if own is not None and job.kind not in _RESUMED:
+            if own is not None and (job.kind not in _RESUMED or not _holds_work(own)):
                 shutil.rmtree(own, ignore_errors=True)
             if self._attempt is None or not self.has(job):
                 raise  # else another attempt was first
@@ -136,7 +163,7 @@ class Store:
         if job.kind in _RESUMED and not own.exists():
             for left in self._left_folders(job):
                 try:
-                    shutil.copytree(left, own)
+                    shutil.copytree(left, own, ignore=shutil.ignore_patterns(".*.lock"))
                     break
                 except OSError:  # it changed under the copy
                     shutil.rmtree(own, ignore_errors=True)
@@ -152,8 +179,11 @@ class Store:
         return sorted(times, key=times.__getitem__, reverse=True)
 
     def lacks_model(self, job: Job) -> bool:
-        """Whether a job made a model that was removed since."""
-        return self.has(job) and "model_of" in self.result(job) and not self.model(job).is_dir()
+        """Return whether a job made a model that was removed or damaged since."""
+        record = self._read_record(job)
+        if record is None or "model_of" not in record["result"]:
+            return False
+        return not self.model(job).is_dir() or self._fault(job, record, of_model=True) is not None
 
     def model(self, job: Job) -> Path:
         """The model folder of a job's result."""
@@ -170,7 +200,7 @@ class Store:
 
     def remove(self, job: Job) -> None:
         """Remove a job's result."""
-        (self.path(job) / _RECORD).unlink(missing_ok=True)
+        (self.path(job) / RECORD).unlink(missing_ok=True)
         shutil.rmtree(self.path(job), ignore_errors=True)
 
     def fail(self, job: Job, reason: str, traceback: str = "") -> None:
@@ -213,6 +243,10 @@ def facts_of_result(path: Path) -> list[Fact]:
 
 def _again(path: Path) -> str:
     return f"remove {path.parent} and run the study again"
+
+
+def _holds_work(folder: Path) -> bool:
+    return any(path.is_file() and path.suffix != ".lock" for path in folder.rglob("*"))
 
 
 def _write_json(path: Path, content: Mapping[str, Any]) -> None:

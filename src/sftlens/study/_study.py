@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import polars as pl
-from filelock import FileLock, Timeout
 
 from sftlens import notebook
 from sftlens.checkpoints import model_identity, resolve_model
-from sftlens.errors import UserError
+from sftlens.disk import full_disk_reported
+from sftlens.errors import FullDiskError, UserError
 from sftlens.facts import facts_hash, read_facts
-from sftlens.manifest import MANIFEST, write_manifest
+from sftlens.locks import INSIDE, locked
+from sftlens.manifest import MANIFEST, record_files, write_manifest
 from sftlens.outputs import require_free
 from sftlens.report import write_report
 from sftlens.report.paper import write_paper_tables
@@ -33,7 +34,8 @@ from sftlens.study._told import PAGE, already_told, plan_key, written_tables
 
 JOBS = "jobs"
 TUNED = "tuned"
-_LOCK = "lock"
+_BESIDE = (JOBS, TUNED, INSIDE)
+"""What a run folder holds beside its tables and pages."""
 
 
 @dataclass(frozen=True)
@@ -116,21 +118,18 @@ def run_study(
         num_workers = 1
     sources = find_sources(study)
     store = Store(folder / JOBS)
-    store.folder.mkdir(parents=True, exist_ok=True)
-    try:
-        with FileLock(store.folder / _LOCK, timeout=0):
-            plan = make_plan(study, sources)
-            if told := already_told(plan, store, folder, study_config(study)):
-                done, page = len(plan.jobs), str(folder / PAGE)
-                return StudyResult(done, done, 0, 0, {}, told["notes"], page, str(folder))
-            _require_tasks(plan, store, sources)
-            if cluster is None and num_workers is None:
-                num_workers = _workers_here(study, sources)
-            with _runner(store, num_workers, cluster, apart=study.launch is None) as runner:
-                outcome = run_jobs(plan, store, runner)
-            return _told(study, plan, store, outcome, folder)
-    except Timeout:
-        raise UserError(f"{folder}: another run is at work here; wait for its end") from None
+    with full_disk_reported(folder), locked(folder, inside=True):
+        plan = make_plan(study, sources)
+        if told := already_told(plan, store, folder, study_config(study)):
+            _link_models(plan, store, folder / TUNED)
+            done, page = len(plan.jobs), str(folder / PAGE)
+            return StudyResult(done, done, 0, 0, {}, told["notes"], page, str(folder))
+        _require_tasks(plan, store, sources)
+        if cluster is None and num_workers is None:
+            num_workers = _workers_here(study, sources)
+        with _runner(store, num_workers, cluster, apart=study.launch is None) as runner:
+            outcome = run_jobs(plan, store, runner)
+        return _told(study, plan, store, outcome, folder)
 
 
 def _workers_here(study: StudyFile, sources: Sources) -> int:
@@ -273,8 +272,11 @@ def _told(
     try:
         notes += write_paper_tables(folder).notes
         report = str(write_report(folder))
+    except FullDiskError:
+        raise
     except UserError as error:
         notes.append(f"no report: {error}")
+    record_files(folder, "study", leave_out=_BESIDE)
     return replace(result, notes=notes, report=report)
 
 

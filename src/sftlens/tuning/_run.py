@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,9 +13,8 @@ import polars as pl
 from sftlens import notebook
 from sftlens.checkpoints import model_identity, resolve_model
 from sftlens.facts import Fact, facts_hash, facts_table, read_facts
-from sftlens.manifest import finished_result, write_manifest
 from sftlens.mastery import NUM_LEVELS, read_mastery
-from sftlens.outputs import new_folder, require_free
+from sftlens.output_folder import open_output
 from sftlens.progress import Advance, progress, silent
 from sftlens.team import Team
 from sftlens.tuning._distributed import load_to_train, share_of_batch
@@ -88,51 +88,57 @@ def run_tune(
             the processes cannot share a step's facts equally.
     """
     team = Team.of_environment()
-    with team.agree():
-        share_of_batch(settings.batch_size, team)
-        facts = read_facts(source).facts
-        probed = read_mastery(mastery)
-        folder = resolve_model(base)
-        identity = model_identity(folder)
-        probed.require_base(identity)
-        in_training = [fact for fact in facts if fact.split == "train" and fact.domain == "in"]
-        probed.require_known(in_training, source)
-        config = {
-            "base": identity,
-            "facts": facts_hash(facts),
-            "mastery": probed.key,
-            "level": level,
-            "size": size,
-            "settings": settings.model_dump(mode="json"),
-            **({} if lora is None else {"lora": lora.model_dump(mode="json")}),
-        }
-        finished = finished_result(out, stage="tune", config=config)
-        if finished is None:
-            require_free(out)
-    finished = team.gather(finished)[0]
-    if finished is not None:
-        return TuneResult(**{**finished, "out": str(out)}) if team.leads else None
-    with team.agree():
-        wanted = range(NUM_LEVELS) if level is None else level
-        chosen = choose_training_facts(
-            facts, probed.levels, level=wanted, size=size, seed=settings.seed
-        )
-    if size is not None and len(chosen) < size and team.leads:
-        whose = "all levels have" if level is None else f"level {level} has"
-        sys.stderr.write(
-            f"{whose} {len(chosen)} training facts, not {size}: training on all of them\n"
-        )
-    validation = Validation(validation_facts(facts), probed.levels)
-    if not team.leads:
-        _train(folder, chosen, out, settings, lora, team, validation, silent)
-        return None
-    with new_folder(out) as work:
+    with ExitStack() as opened:
+        with team.agree():
+            share_of_batch(settings.batch_size, team)
+            facts = read_facts(source).facts
+            probed = read_mastery(mastery)
+            folder = resolve_model(base)
+            identity = model_identity(folder)
+            probed.require_base(identity)
+            in_training = [fact for fact in facts if fact.split == "train" and fact.domain == "in"]
+            probed.require_known(in_training, source)
+            config = {
+                "base": identity,
+                "facts": facts_hash(facts),
+                "mastery": probed.key,
+                "level": level,
+                "size": size,
+                "settings": settings.model_dump(mode="json"),
+                **({} if lora is None else {"lora": lora.model_dump(mode="json")}),
+            }
+            output = opened.enter_context(
+                open_output(out, stage="tune", config=config, leads=team.leads)
+            )
+        if (finished := team.gather(output.finished)[0]) is not None:
+            return TuneResult(**{**finished, "out": str(out)}) if team.leads else None
+        with team.agree():
+            wanted = range(NUM_LEVELS) if level is None else level
+            chosen = choose_training_facts(
+                facts, probed.levels, level=wanted, size=size, seed=settings.seed
+            )
+            if lora is None and team.leads:
+                output.require_space(_stored_bytes(folder))
+        if size is not None and len(chosen) < size and team.leads:
+            whose = "all levels have" if level is None else f"level {level} has"
+            sys.stderr.write(
+                f"{whose} {len(chosen)} training facts, not {size}: training on all of them\n"
+            )
+        validation = Validation(validation_facts(facts), probed.levels)
+        if not team.leads:
+            _train(folder, chosen, out, settings, lora, team, validation, silent)
+            return None
         with progress("fine-tuning", num_steps(len(chosen), settings)) as advance:
-            tuned = _train(folder, chosen, work, settings, lora, team, validation, advance)
-        facts_table(chosen).write_parquet(work / TRAINING_FACTS)
+            tuned = _train(folder, chosen, output.work, settings, lora, team, validation, advance)
+        facts_table(chosen).write_parquet(output.work / TRAINING_FACTS)
         result = TuneResult(**tuned._asdict(), out=str(out))
-        write_manifest(work, stage="tune", config=config, result=result.as_json())
+        output.complete(result.as_json())
     return result
+
+
+def _stored_bytes(model: Path) -> int:
+    """Bytes of a model's weights, which a model tuned from it takes too."""
+    return sum(path.stat().st_size for path in model.glob("*.safetensors"))
 
 
 def _train(

@@ -37,7 +37,7 @@ from sftlens.weights._selection import Selection, select
 from sftlens.weights._shares import share_label
 from sftlens.weights._sweep import Sweep
 from sftlens.weights._taken import Taken
-from sftlens.weights._writer import copy_companions, require_space
+from sftlens.weights._writer import copy_companions, needed_bytes
 
 __all__ = [
     "NORM_TOLERANCE",
@@ -75,6 +75,7 @@ __all__ = [
     "match_removed_norm",
     "matched_interpolation",
     "measure_restorations",
+    "needed_bytes",
     "open_pair",
     "plan",
     "preview_restoration",
@@ -83,7 +84,6 @@ __all__ = [
     "relative_change",
     "require_matchable",
     "require_outside",
-    "require_space",
     "restore",
     "restore_checkpoints",
     "run_diff",

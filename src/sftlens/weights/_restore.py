@@ -10,8 +10,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from sftlens import notebook
 from sftlens.card import stated_licence
 from sftlens.checkpoints import model_name
-from sftlens.manifest import MANIFEST, finished_result, write_manifest
-from sftlens.outputs import new_folder, require_free
+from sftlens.disk import free_bytes
+from sftlens.fingerprints import fingerprints
+from sftlens.manifest import MANIFEST, write_manifest
+from sftlens.output_folder import open_output
+from sftlens.outputs import require_free
 from sftlens.progress import Advance, silent
 from sftlens.texts import encodable
 from sftlens.weights._apply import apply, require_outside, write_rest
@@ -26,13 +29,7 @@ from sftlens.weights._restored_output import RestoredOutput, outputs_html, outpu
 from sftlens.weights._shares import share_label
 from sftlens.weights._taken import Taken
 from sftlens.weights._tensor_table import by_place, tensor_table
-from sftlens.weights._writer import (
-    ModelWriter,
-    copy_companions,
-    free_bytes,
-    needed_bytes,
-    require_space,
-)
+from sftlens.weights._writer import ModelWriter, copy_companions, needed_bytes
 
 if TYPE_CHECKING:
     import polars as pl
@@ -189,7 +186,7 @@ def restore_checkpoints(
     """
     request = request.checked()
     require_outside(out, pair)
-    if not (out / MANIFEST).is_file():
+    if not (out / MANIFEST).is_file():  # before the weights are hashed
         require_free(out)
     engine = engine or best_engine(pair.num_parameters(request.region))
     recipe = Recipe(
@@ -201,15 +198,16 @@ def restore_checkpoints(
         request=request,
         notes=pair.notes,
     )
-    if finished := _finished(out, recipe):
-        return finished
-    require_free(out)
     places = [Path(_subfolder(share)) for share in request.shares]
     if len(places) < 2:
         places = [Path()]
-    require_space(pair, out, len(places))
-    require_finite_rest(pair, request.region, engine=engine)
-    with new_folder(out) as work:
+    config = _config(recipe, request.shares)
+    with open_output(out, stage="restore", config=config) as output:
+        if output.finished is not None:
+            return _finished(out, output.finished)
+        output.require_space(needed_bytes(pair, len(places)), advice="fewer shares")
+        require_finite_rest(pair, request.region, engine=engine)
+        work = output.work
         for place in places:
             (work / place).mkdir(exist_ok=True)
             copy_companions(pair, work / place)
@@ -221,20 +219,17 @@ def restore_checkpoints(
             replace(_output(pair, request, p, found), path=out / place)
             for p, found, place in zip(planned, sums, places, strict=True)
         ]
-        if len(outputs) > 1:
-            _describe(work, recipe, outputs)
-        for place, output in zip(places, outputs, strict=True):
-            _describe(work / place, recipe, [output])
-            card = model_card(recipe, output)
+        for place, one in zip(places, outputs, strict=True):
+            card = model_card(recipe, one)
             (work / place / "README.md").write_text(encodable(card), encoding="utf-8")
+            if place != Path():
+                _describe(work / place, recipe, one)
+        output.complete(_result(recipe, outputs))
     return outputs
 
 
-def _finished(out: Path, recipe: Recipe) -> list[RestoredOutput] | None:
-    """What an earlier call of the same recipe left at ``out``, or None."""
-    found = finished_result(out, stage="restore", config=_config(recipe, recipe.request.shares))
-    if found is None:
-        return None
+def _finished(out: Path, found: dict[str, Any]) -> list[RestoredOutput]:
+    """What an earlier call of the same recipe left at ``out``."""
     several = len(found["outputs"]) > 1
     return [
         RestoredOutput(**{**told, "path": out / _subfolder(told["share"]) if several else out})
@@ -288,11 +283,16 @@ def _output(
     )
 
 
-def _describe(folder: Path, recipe: Recipe, outputs: Sequence[RestoredOutput]) -> None:
-    shares = [output.share for output in outputs if output.share is not None]
-    config = _config(recipe, shares)
-    result = {"outputs": [output.as_json() for output in outputs], "notes": list(recipe.notes)}
-    write_manifest(folder, stage="restore", config=config, result=result)
+def _describe(folder: Path, recipe: Recipe, output: RestoredOutput) -> None:
+    """Write the manifest of one model of several, as if it had been made alone."""
+    config = _config(recipe, [] if output.share is None else [output.share])
+    result = _result(recipe, [output])
+    files = fingerprints(folder)
+    write_manifest(folder, stage="restore", config=config, result=result, files=files)
+
+
+def _result(recipe: Recipe, outputs: Sequence[RestoredOutput]) -> dict[str, Any]:
+    return {"outputs": [output.as_json() for output in outputs], "notes": list(recipe.notes)}
 
 
 def _config(recipe: Recipe, shares: Sequence[float]) -> dict[str, Any]:

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from sftlens.checkpoints import resolve_model
-from sftlens.manifest import finished_result, write_manifest
-from sftlens.outputs import new_folder, require_free
+from sftlens.output_folder import open_output
 from sftlens.progress import progress
 from sftlens.weights._change import DEFINITION
-from sftlens.weights._diff import PAPER_SHARES, diff
-from sftlens.weights._pair import open_pair
+from sftlens.weights._diff import PAPER_SHARES, Diff, diff
+from sftlens.weights._pair import CheckpointPair, open_pair
 from sftlens.weights._plan import Request
 from sftlens.weights._regions import region_name
 from sftlens.weights._restore import Preview, preview_restoration, restore_checkpoints
@@ -46,18 +44,26 @@ def run_diff(
     """
     region = region_name(region)
     pair = open_pair(resolve_model(base), resolve_model(tuned, adapter=True))
-    config: dict[str, Any] = {}
-    if out is not None:
-        config = {
-            "base": pair.base_identity(),
-            "tuned": pair.tuned_identity(),
-            "region": region,
-            "shares": list(shares),
-            "definition": DEFINITION,
-        }
-        if finished := finished_result(out, stage="diff", config=config):
-            return DiffResult(**finished)
-        require_free(out)
+    if out is None:
+        return _diff(pair, region, shares)[0]
+    config = {
+        "base": pair.base_identity(),
+        "tuned": pair.tuned_identity(),
+        "region": region,
+        "shares": list(shares),
+        "definition": DEFINITION,
+    }
+    with open_output(out, stage="diff", config=config) as output:
+        if output.finished is not None:
+            return DiffResult(**output.finished)
+        result, found = _diff(pair, region, shares)
+        found.tensors.write_parquet(output.work / TENSORS)
+        found.histogram.write_parquet(output.work / HISTOGRAM)
+        output.complete(result.as_json())
+    return result
+
+
+def _diff(pair: CheckpointPair, region: str, shares: Sequence[float]) -> tuple[DiffResult, Diff]:
     with progress("comparing", 3 * pair.num_parameters(region)) as advance:
         found = diff(pair, region=region, shares=shares, advance=advance)
     result = DiffResult(
@@ -75,12 +81,7 @@ def run_diff(
         casts=[cast._asdict() for cast in pair.casts],
         notes=[*pair.notes, *found.notes],
     )
-    if out is not None:
-        with new_folder(out) as work:
-            found.tensors.write_parquet(work / TENSORS)
-            found.histogram.write_parquet(work / HISTOGRAM)
-            write_manifest(work, stage="diff", config=config, result=result.as_json())
-    return result
+    return result, found
 
 
 def run_restore(base: str, tuned: str, request: Request, out: Path) -> RestoreResult:

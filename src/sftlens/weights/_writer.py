@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 
 from sftlens.checkpoints import Checkpoint
-from sftlens.errors import UserError
 from sftlens.headers import TensorInfo
 from sftlens.weights._companions import place
 from sftlens.weights._pair import CheckpointPair
@@ -54,23 +53,3 @@ def needed_bytes(pair: CheckpointPair, num_copies: int) -> int:
     weights = sum(info.end - info.begin for info in pair.tuned.tensors.values())
     beside = sum(path.stat().st_size for path in pair.companions())
     return num_copies * (headers + weights + beside + _SPARE_BYTES)
-
-
-def free_bytes(out: Path) -> int:
-    """What the disk that a place lies on, or would lie on, has free."""
-    parents = (out.absolute(), *out.absolute().parents)
-    return shutil.disk_usage(next(parent for parent in parents if parent.exists())).free
-
-
-def require_space(pair: CheckpointPair, out: Path, num_copies: int) -> None:
-    """Refuse to start what the disk cannot hold.
-
-    Raises:
-        UserError: when the file system of ``out`` has less room than the copies take.
-    """
-    needed, free = needed_bytes(pair, num_copies), free_bytes(out)
-    if free < needed:
-        raise UserError(
-            f"{out}: needs {needed / 1e9:.2f} GB, and the disk has {free / 1e9:.2f} GB free; "
-            "choose another place, or fewer shares"
-        )

@@ -17,8 +17,8 @@ from sftlens.facts import (
     read_facts,
     topics_with,
 )
-from sftlens.manifest import content_key, file_hash, finished_result, write_manifest
-from sftlens.outputs import new_folder, require_free
+from sftlens.manifest import content_key, file_hash
+from sftlens.output_folder import open_output
 from sftlens.world._encyclopedia import WorldSettings, make_world
 from sftlens.world._telling import (
     Exposure,
@@ -60,24 +60,17 @@ def write_world(out: Path, settings: WorldSettings | None = None) -> World:
     """
     settings = settings or WorldSettings()
     config = {"settings": settings.model_dump(mode="json")}
-    finished = finished_result(out, stage="world", config=config)
-    if finished is None:
-        require_free(out)
-    world = make_world(settings)
-    if finished is not None:
-        return world
-    with new_folder(out) as folder:
+    with open_output(out, stage="world", config=config) as output:
+        world = make_world(settings)
+        if output.finished is not None:
+            return world
+        folder = output.work
         facts_table(world.facts).write_parquet(folder / WORLD_FACTS)
         exposures_table(world.exposures).write_parquet(folder / EXPOSURES)
         with (folder / CORPUS).open("w", encoding="utf-8") as file:
             for text in world.corpus:
                 file.write(json.dumps({"text": text}, ensure_ascii=False) + "\n")
-        write_manifest(
-            folder,
-            stage="world",
-            config=config,
-            result={"num_facts": len(world.facts), "num_texts": len(world.corpus)},
-        )
+        output.complete({"num_facts": len(world.facts), "num_texts": len(world.corpus)})
     return world
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import shutil
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,15 +16,16 @@ from pydantic import BaseModel, ConfigDict, Field
 from sftlens import notebook
 from sftlens.errors import UserError
 from sftlens.facts import Topic
-from sftlens.manifest import content_key, finished_result, write_manifest
-from sftlens.outputs import new_folder, work_folder
+from sftlens.output_folder import open_output
 from sftlens.progress import Advance, progress, quiet_libraries
 from sftlens.world._corpus import EXPOSURES, corpus_of
 from sftlens.world._packing import pack
 from sftlens.world._scale_model import MAX_LENGTH, PRESETS, Preset, make_model, train_tokenizer
 from sftlens.world._telling import TellingSettings, exposures_table
 
-_COMPLETE = "complete"
+_RESUME, _COMPLETE = "resume", "complete"
+_RESUMED = (f"{_RESUME}/checkpoint-*/{_COMPLETE}",)
+_NUM_KEPT = 2  # resume points
 
 
 class PretrainSettings(BaseModel):
@@ -105,10 +107,15 @@ def pretrain(
         "markers": list(markers),
         "settings": settings.model_dump(mode="json"),
     }
-    if finished := finished_result(out, stage="pretrain", config=config):
-        return Pretrained(**finished)
-    work = work_folder(out, "pretrain", content_key(config))
-    with new_folder(out, work=work) as folder, quiet_libraries():
+    with ExitStack() as stack:
+        output = stack.enter_context(
+            open_output(
+                out, stage="pretrain", config=config, resumed=_RESUMED, temporary=(_RESUME,)
+            )
+        )
+        if output.finished is not None:
+            return Pretrained(**output.finished)
+        stack.enter_context(quiet_libraries())
         shape = PRESETS[settings.preset]
         tokenizer = train_tokenizer([*texts, *list(markers) * 100], shape.vocab_size)
         model = make_model(settings.preset, tokenizer, settings.seed)
@@ -120,12 +127,13 @@ def pretrain(
             seed=settings.seed,
         )
         if not len(sequences):
-            shutil.rmtree(folder)
             raise UserError(
                 f"{source}: its corpus fills no sequence; give more facts, or tell them more often"
             )
         num_steps = -(-len(sequences) // settings.batch_size)
-        resume = folder / "resume"
+        output.require_space(_needed_bytes(model, num_steps, settings))
+        folder = output.work
+        resume = folder / _RESUME
         on_cuda = torch.cuda.is_available()
         arguments = TrainingArguments(
             output_dir=str(resume),
@@ -138,7 +146,7 @@ def pretrain(
             adam_beta2=settings.beta2,
             lr_scheduler_type="cosine",
             save_steps=settings.save_every,
-            save_total_limit=2,
+            save_total_limit=_NUM_KEPT,
             logging_steps=min(50, max(1, num_steps // 4)),
             logging_nan_inf_filter=False,
             seed=settings.seed,
@@ -160,7 +168,7 @@ def pretrain(
             result = trainer.train(resume_from_checkpoint=checkpoint and str(checkpoint))
         final_loss = _last_loss(trainer.state.log_history)
         if not math.isfinite(final_loss):
-            shutil.rmtree(folder)
+            output.discard()
             raise UserError(
                 f"pre-training diverged, the loss is {final_loss}; lower the learning rate "
                 f"({settings.learning_rate:g})"
@@ -169,14 +177,24 @@ def pretrain(
         tokenizer.save_pretrained(folder)
         if exposures is not None:
             exposures_table(exposures).write_parquet(folder / EXPOSURES)
-        _remove(resume)
         pretrained = Pretrained(
             num_parameters=model.num_parameters(),
             num_steps=result.global_step,
             final_loss=final_loss,
         )
-        write_manifest(folder, stage="pretrain", config=config, result=pretrained.as_json())
+        output.complete(pretrained.as_json())
     return pretrained
+
+
+def _needed_bytes(model: Any, num_steps: int, settings: PretrainSettings) -> int:
+    """Bytes of the model and of the resume points that lie there at the same time.
+
+    A resume point has the weights and AdamW's two averages, in float32; it is written before an
+    older one goes.
+    """
+    weights = 4 * int(model.num_parameters())
+    num_points = min(-(-num_steps // settings.save_every), _NUM_KEPT + 1)
+    return weights + 3 * weights * num_points
 
 
 def _resume_callback(advance: Advance) -> Any:
@@ -206,13 +224,6 @@ def _last_complete(resume: Path) -> Path | None:
         else:
             shutil.rmtree(path)
     return max(checkpoints, key=lambda path: int(path.name.split("-")[1]), default=None)
-
-
-def _remove(resume: Path) -> None:
-    """Remove the resume points, their marks first, so that no half of one is gone on from."""
-    for mark in resume.glob(f"checkpoint-*/{_COMPLETE}"):
-        mark.unlink()
-    shutil.rmtree(resume, ignore_errors=True)
 
 
 def _last_loss(log_history: list[dict[str, Any]]) -> float:

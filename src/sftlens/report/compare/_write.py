@@ -10,8 +10,8 @@ from typing import Any
 import polars as pl
 
 from sftlens import __version__, notebook
-from sftlens.manifest import file_hash, finished_result, write_manifest
-from sftlens.outputs import new_folder, require_free
+from sftlens.manifest import file_hash
+from sftlens.output_folder import open_output
 from sftlens.report._judged import claims_table
 from sftlens.report.compare._content import claims_of, shown_sizes
 from sftlens.report.compare._numbers import ACCURACY, numbers
@@ -79,50 +79,50 @@ def write_comparison(runs: Sequence[Path], out: Path) -> ComparisonResult:
         "version": __version__,
         "runs": [{"label": one.label, "tables": _hashes(one.folder)} for one in sources],
     }
-    if finished := finished_result(out, stage=STAGE, config=config):
-        return _result(finished, out)
-    require_free(out)
-    shared = [
-        None if source is sources[0] else shared_facts(source, sources[0]) for source in sources
-    ]
-    measured = numbers(sources, shared)
-    settings = all_settings(sources)
-    claims = pl.concat(
-        [
-            claims_table(source.folder).select(pl.lit(source.label).alias("run"), pl.all())
-            for source in sources
-        ],
-        how="diagonal_relaxed",
-    )
-    result: dict[str, Any] = {
-        "runs": [source.label for source in sources],
-        "facts": [
-            _facts(source)
-            if one is None
-            else {
-                "num_facts": one.num_own,
-                "num_shared": one.num_shared,
-                "same_levels": one.same_levels,
-            }
-            for source, one in zip(sources, shared, strict=True)
-        ],
-        "accuracy": _headlines(measured, sources),
-        "claims": {name: dict(rows) for name, rows in _by_claim(claims).items()},
-        "settings": {
-            f"{one.part}: {one.name}": dict(
-                zip((s.label for s in sources), one.values, strict=True)
-            )
-            for one in settings
-            if one.differs
-        },
-    }
-    with new_folder(out) as folder:
+    with open_output(out, stage=STAGE, config=config) as output:
+        if output.finished is not None:
+            return _result(output.finished, out)
+        shared = [
+            None if source is sources[0] else shared_facts(source, sources[0]) for source in sources
+        ]
+        measured = numbers(sources, shared)
+        settings = all_settings(sources)
+        claims = pl.concat(
+            [
+                claims_table(source.folder).select(pl.lit(source.label).alias("run"), pl.all())
+                for source in sources
+            ],
+            how="diagonal_relaxed",
+        )
+        result: dict[str, Any] = {
+            "runs": [source.label for source in sources],
+            "facts": [
+                _facts(source)
+                if one is None
+                else {
+                    "num_facts": one.num_own,
+                    "num_shared": one.num_shared,
+                    "same_levels": one.same_levels,
+                }
+                for source, one in zip(sources, shared, strict=True)
+            ],
+            "accuracy": _headlines(measured, sources),
+            "claims": {name: dict(rows) for name, rows in _by_claim(claims).items()},
+            "settings": {
+                f"{one.part}: {one.name}": dict(
+                    zip((s.label for s in sources), one.values, strict=True)
+                )
+                for one in settings
+                if one.differs
+            },
+        }
+        folder = output.work
         measured.write_parquet(folder / "comparison.parquet")
         claims.write_parquet(folder / "claims.parquet")
         settings_table(sources, settings).write_parquet(folder / "settings.parquet")
         page = render(sources, shared, measured, settings, claims_of(sources, claims))
         (folder / _PAGE).write_text(encodable(page), encoding="utf-8")
-        write_manifest(folder, stage=STAGE, config=config, result=result)
+        output.complete(result)
     return _result(result, out)
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from sftlens.errors import UserError
 from sftlens.facts import Fact, Matching, matches
 from sftlens.generation import question_prompt
+from sftlens.locks import locked
 from sftlens.outputs import new_folder
 from sftlens.scoring._harness import _functions
 from sftlens.scoring._score import ScoreSettings
@@ -87,7 +88,7 @@ def export_harness_tasks(
     if not asked:
         raise UserError(f"{out}: would be a task of no facts; choose others")
     tasks = sorted(asked)
-    with new_folder(out) as work:
+    with locked(out), new_folder(out) as work:
         listed = "\n".join(f"  - {task}" for task in tasks)
         _write(work / f"{GROUP}.yaml", _GROUP.format(group=GROUP, tasks=listed))
         _write(work / "utils.py", _code())
