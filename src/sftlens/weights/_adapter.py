@@ -170,7 +170,8 @@ def _of_another_base(config: AdapterConfig, base: Checkpoint) -> list[str]:
 def _require_finite(adapter: Checkpoint) -> None:
     files = WeightFiles(adapter)
     for name, info in adapter.tensors.items():
-        if not all(torch.isfinite(piece).all() for piece in files.entries(info).split(_PIECE)):
+        pieces = torch.split(files.entries(info), _PIECE)
+        if not all(bool(torch.isfinite(piece).all()) for piece in pieces):
             raise UserError(
                 f"{adapter.folder / ADAPTER_FILE}: tensor {name!r} holds NaN or infinity; give an "
                 "adapter of a training that did not diverge"
