@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
-from __future__ import annotations
-
 import re
+from pathlib import Path
 
 _LONGEST_WORD = 300
 _WORD = re.compile(rf"\S{{{_LONGEST_WORD + 1},}}")
