@@ -39,11 +39,12 @@ OPTIONS = {
     ),
     "repair": (
         "BASE TUNED FACTS --out --mastery --keep --budget --method --max-task-loss "
-        "--max-new-tokens --matching --seed --json"
+        "--max-new-tokens --matching --dtype --seed --json"
     ),
     "report": "RUN... --out --json",
     "restore": (
-        "BASE TUNED --share --out --method --order --region --layers --seed --dry-run --json"
+        "BASE TUNED --share --out --method --order --region --layers --seed --dtype --dry-run "
+        "--json"
     ),
     "score": ("MODEL FACTS --mastery --out --split --reference --max-new-tokens --matching --json"),
     "study": "",

@@ -30,6 +30,7 @@ def told(**changes: Any) -> Told:
         "chosen": "relative 20 %",
         "is_tuned": False,
         "why": "It is better.",
+        "stored": "bfloat16",
         "front": [{"role": role, **row} for role in ("chosen", "tuned", "base")],
         "notes": [],
     }

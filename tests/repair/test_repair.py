@@ -11,27 +11,25 @@ import polars as pl
 import pytest
 import torch
 from huggingface_hub import ModelCard
-from tiny_repair import SETTINGS
+from tiny_repair import SETTINGS, forced
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from killed import kill_at
 from sftlens.errors import UserError
 from sftlens.facts import Fact, facts_table, read_facts
 from sftlens.generation import TransformersGenerator, load_model
+from sftlens.norms import is_same_norm
 from sftlens.repair import (
     CANDIDATES_SCHEMA,
     FRONT_SCHEMA,
     RepairResult,
     RepairSettings,
-    _run,
     run_repair,
 )
 from sftlens.repair._candidates import AS_IT_IS, BASE, Candidate, Restorations, Way
 from sftlens.repair._controls import controls
-from sftlens.repair._decide import Decision
 from sftlens.repair._examine import Examiner
 from sftlens.repair._parts import divide_facts
-from sftlens.repair._search import Searched
 from sftlens.scoring import score
 from sftlens.weights import open_pair, taken_back
 
@@ -185,24 +183,6 @@ def test_killed_it_goes_on(
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
 
-def forced(chosen: Candidate, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let the decision be this one."""
-    choose = _run._choose
-
-    def forced(*args: object) -> tuple[Searched, Decision]:
-        searched, decision = choose(*args)  # type: ignore[arg-type]
-        verdict = decision.verdicts[0]._replace(candidate=chosen)
-        searched.finalists[:] = [chosen]
-        standings = [searched.standings[0]._replace(candidate=chosen), *searched.standings]
-        examiner = args[0]
-        assert isinstance(examiner, Examiner)
-        examiner._settings = examiner._settings.model_copy(update={"budget": 1000})
-        examiner.examine(chosen, "search")
-        return searched._replace(standings=standings), Decision(chosen, [verdict])
-
-    monkeypatch.setattr(_run, "_choose", forced)
-
-
 def test_a_choice_with_its_own_ways_for_layer_groups(
     base: Path, tuned: Path, asked: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -223,7 +203,8 @@ def test_a_choice_with_its_own_ways_for_layer_groups(
     same_norm = [row for row in found.front if row["role"] == "control"]
     assert len(same_norm) == 6
     for row in same_norm:
-        assert row["norm_removed"] == pytest.approx(found.chosen["norm_removed"], abs=0.01)
+        assert row["norm_to_match"] == found.chosen["norm_removed"]
+        assert is_same_norm(row["norm_removed"], row["norm_to_match"]), row["candidate"]
         assert row["candidate"].endswith("of all")
 
 
@@ -234,8 +215,9 @@ def test_controls_remove_the_same_norm(base: Path, tuned: Path) -> None:
     found = controls(candidate, taken.norm_removed, restorations, seed=0)
     measured = taken_back(restorations.pair, [restorations.of(one.candidate) for one in found])
     for control, own in zip(found, measured, strict=True):
-        assert control.norm_removed == pytest.approx(own.norm_removed, abs=1e-3)
-        assert control.norm_removed == pytest.approx(taken.norm_removed, abs=0.01)
+        assert control.norm_removed == pytest.approx(own.norm_removed, abs=1e-9)
+        assert control.norm_to_match == taken.norm_removed
+        assert control.is_matched
     assert controls(AS_IT_IS, 0.0, restorations, seed=0) == []
 
 

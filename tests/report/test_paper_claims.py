@@ -118,6 +118,7 @@ def test_what_is_missing_is_not_measured(claims: dict[str, dict[str, Any]]) -> N
         "concentration": "the study has no table concentration",
         "early-layers": "the study has no table tensors",
         "over-absolute-in": "the control absolute was not scored",
+        "over-interpolation-in": "the control interpolation was not scored",
         "unneeded-norm": "the study has no table restorations",
         "unneeded-count": "no restoration took back 90 % of the parameters; the most was 40 %",
         "collapse": "no model was restored at 60 %",
@@ -127,6 +128,36 @@ def test_what_is_missing_is_not_measured(claims: dict[str, dict[str, Any]]) -> N
         assert row["decision"] == "not measured"
         assert row["reason"] == reason
         assert {row[c] for c in ("effect", "low", "high", "p", "p_holm", "num_facts")} == {None}
+
+
+@pytest.mark.parametrize(
+    ("norm", "decision"), [(0.2005, "holds"), (0.02, "not measured"), (None, "not measured")]
+)
+def test_interpolation_is_a_control_where_it_removes_the_same_norm(
+    norm: float | None, decision: str
+) -> None:
+    found = simulated(
+        np.random.default_rng(2),
+        effect=as_the_paper,
+        gain=0.1,
+        control_gain=0.0,
+        facts_per_level=60,
+        num_seeds=5,
+        spread=0.01,
+    )
+    is_control = pl.col("method") == "random"
+    method = pl.when(is_control).then(pl.lit("interpolation")).otherwise("method")
+    found["scores"] = found["scores"].with_columns(method=method)
+    rows = found["scores"].filter(pl.col("method") != "tuned").select("run", "method", "share")
+    norms = pl.when(pl.col("method") == "interpolation").then(pl.lit(norm)).otherwise(0.2)
+    found["restorations"] = rows.unique().with_columns(norm_removed=norms)
+    claims = judged(found)
+    for name in ("over-interpolation-in", "over-interpolation-out"):
+        assert claims[name]["decision"] == decision
+        reason = claims[name]["reason"] or ""
+        assert ("interpolation removed 2 % of the squared norm" in reason) == (norm == 0.02)
+        assert ("are not known" in reason) == (norm is None)
+    assert claims["over-best-interpolation"]["decision"] == "holds"
 
 
 @pytest.mark.parametrize("missing", ["facts", "mastery", "runs", "scores", "divergence"])

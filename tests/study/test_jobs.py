@@ -132,8 +132,8 @@ def test_the_columns(tables: dict[str, pl.DataFrame]) -> None:
         **restored,
         "strength": pl.Float64(),
         **dict.fromkeys(["num_parameters", "num_restored", "num_restored_changed"], pl.Int64()),
-        "norm_removed": pl.Float64(),
-        "alpha": pl.Float64(),
+        **dict.fromkeys(["norm_removed", "norm_to_match", "alpha"], pl.Float64()),
+        "dtype": pl.String(),
     }
     assert tables["base_scores"].schema == SCORES_SCHEMA
     assert tables["training_scores"].schema == {**run, **restored, **SCORES_SCHEMA}

@@ -317,7 +317,7 @@ def test_files_that_are_refused(tmp_path: Path, text: str, told: str) -> None:
         ("methods", ["magic"], "'magic' is unknown; choose from relative"),
         ("methods", ["dg-hard-matched"], "no strength to vary; choose another, or dg-hard"),
         ("methods", ["dare-matched"], "enlarges"),
-        ("methods", ["interpolation-matched"], "removes the same norm already"),
+        ("methods", ["interpolation-matched"], "its strength is matched to relative already"),
         ("methods", ["relative-matched"], "write relative"),
         ("methods", ["ties-bottom-matched"], "order 'bottom' has no effect"),
         ("layer_groups", -1, "layer_groups: -1 is refused"),

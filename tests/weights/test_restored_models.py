@@ -29,7 +29,6 @@ from sftlens.errors import UserError
 from sftlens.weights import (
     Engine,
     Request,
-    matched_interpolation,
     open_pair,
     restore_checkpoints,
     select,
@@ -194,7 +193,9 @@ def test_interpolation(tmp_path: Path, base: Path, tuned: Path) -> None:
     for output, selection in zip(
         outputs, select(open_pair(base, tuned), shares=[5, 20]), strict=True
     ):
-        assert output.alpha == matched_interpolation(selection).alpha
+        assert output.alpha == pytest.approx((1 - selection.norm_removed) ** 0.5, abs=1e-6)
+        assert output.norm_to_match == selection.norm_removed
+        assert output.norm_removed == pytest.approx(selection.norm_removed, rel=1e-4)
         assert output.num_restored is None
         written = read_tensors(output.path)
         for name in after:
@@ -379,4 +380,5 @@ def test_progress_counts_every_pass(tmp_path: Path, base: Path, tuned: Path) -> 
     write_restored(
         base, tuned, [20], tmp_path / "lerp", method="interpolation", advance=steps.append
     )
-    assert sum(steps) == 4 * open_pair(base, tuned).num_parameters("blocks")
+    num_passes = Request("interpolation").passes + 1
+    assert sum(steps) == num_passes * open_pair(base, tuned).num_parameters("blocks")

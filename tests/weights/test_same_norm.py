@@ -20,9 +20,9 @@ from sftlens.weights import (
 
 METHODS = [
     *("random", "absolute", "small-base", "relative-bottom", "ties", "fapm"),
-    *("lines", "breadcrumbs"),
+    *("lines", "breadcrumbs", "wise-ft"),
 ]
-IN_STEPS = {"lines", "breadcrumbs"}
+IN_STEPS = {"lines", "breadcrumbs", "wise-ft"}
 """At a low strength LiNeS is lost in the rounding of bfloat16, and Breadcrumbs takes a few of the
 largest entries of all matrices at once."""
 
@@ -104,7 +104,6 @@ def test_nothing_to_remove(pair: CheckpointPair, base: Path) -> None:
         (Request("dare"), [0.1], "enlarges"),
         (Request("dg-hard"), [0.1], "no strength"),
         (Request("interpolation"), [0.1], "already"),
-        (Request("wise-ft"), [0.1], "interpolation"),
         (Request("random", (10,)), [0.1], "leave them out"),
         (Request("random"), [1.5], "a fraction"),
     ],

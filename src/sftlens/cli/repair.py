@@ -11,6 +11,7 @@ from sftlens.cli._app import Json, app, checked, default, emit, setting
 from sftlens.cli._tables import percent, print_line, print_table
 from sftlens.facts import Matching
 from sftlens.repair import METHODS, RepairSettings
+from sftlens.storage_types import StorageType
 
 S = RepairSettings
 
@@ -37,6 +38,7 @@ def repair(
     max_task_loss: Annotated[float, setting(S, "max_task_loss")] = default(S, "max_task_loss"),
     max_new_tokens: Annotated[int, setting(S, "max_new_tokens")] = default(S, "max_new_tokens"),
     matching: Annotated[Matching, setting(S, "matching")] = default(S, "matching"),
+    dtype: Annotated[StorageType, setting(S, "dtype")] = default(S, "dtype"),
     seed: Annotated[int, setting(S, "seed")] = default(S, "seed"),
     as_json: Json = False,
 ) -> None:
@@ -51,6 +53,7 @@ def repair(
         max_task_loss=max_task_loss,
         max_new_tokens=max_new_tokens,
         matching=matching,
+        dtype=dtype,
         seed=seed,
     )
     result = run_repair(base, tuned, facts, out, mastery=mastery, settings=settings)

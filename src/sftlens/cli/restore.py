@@ -12,6 +12,7 @@ from sftlens.cli._regions import LayersOption, RegionOption
 from sftlens.cli._tables import percent, print_line, print_table
 from sftlens.cli.diff import print_places
 from sftlens.errors import UserError
+from sftlens.storage_types import StorageType
 
 
 @app.command()
@@ -39,6 +40,10 @@ def restore(
     region: RegionOption = "blocks",
     layers: LayersOption = None,
     seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Of the random choice.")] = 0,
+    dtype: Annotated[
+        StorageType | None,
+        typer.Option(help="Storage type to write; by default the tuned model's."),
+    ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Select and report, and write nothing.")
     ] = False,
@@ -53,6 +58,7 @@ def restore(
         order=cast(Any, order),
         region=region_name(region, layers),
         seed=seed,
+        dtype=dtype,
     )
     if dry_run:
         result = run_preview(base, tuned, request, out or Path()).as_json()
@@ -65,17 +71,19 @@ def restore(
         rows = [
             (
                 "-" if output["share"] is None else f"{output['share']:g} %",
+                "-" if output["alpha"] is None else f"{output['alpha']:.6g}",
                 output["num_restored"],
                 output["num_restored_changed"],
                 output["num_restored_zero_base"],
                 output["num_restored_small_base"],
                 percent(output["norm_removed"]),
+                output["dtype"],
                 *([] if dry_run else [Path(output["path"]).name]),
             )
             for output in result["outputs"]
         ]
-        columns = ["share", "restored", "of them changed", "of these base 0", "below 1e-4"]
-        columns.append("squared norm removed")
+        columns = ["share", "alpha", "restored", "of them changed", "of these base 0", "below 1e-4"]
+        columns += ["squared norm removed", "stored in"]
         print_table(f"taken back by {method}", columns + ([] if dry_run else ["model"]), rows)
         for output in result["outputs"]:
             if output["warning"]:

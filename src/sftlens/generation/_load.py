@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, NamedTuple
 from sftlens.checkpoints import Checkpoint, is_adapter, open_checkpoint, resolve_model
 from sftlens.errors import UserError, shortened
 from sftlens.generation._tokenizer import load_tokenizer
+from sftlens.headers import DTYPE_BYTES
 from sftlens.model_folder import listed
 from sftlens.progress import quiet_libraries
+from sftlens.storage_types import IN_HEADER, StorageType
 from sftlens.tensor_fit import require_fit, within_model
 
 if TYPE_CHECKING:
@@ -30,16 +32,19 @@ class LoadedModel(NamedTuple):
     folder: Path
 
 
-def load_model(source: str | Path, *, device: str | None = None) -> LoadedModel:
+def load_model(
+    source: str | Path, *, device: str | None = None, dtype: StorageType | None = None
+) -> LoadedModel:
     """Load a model and its tokenizer.
 
     Args:
         source: a Hugging Face folder or a hub id.
         device: such as ``cpu`` or ``cuda:1``; by default CUDA where there is a device, and several
             of them, layer by layer, for a model that does not fit into the memory of one.
+        dtype: the type of the weights and of the arithmetic, by default the stored one.
 
     Returns:
-        The model in its stored dtype, in evaluation mode.
+        The model in evaluation mode.
 
     Raises:
         UserError: when the source is no causal language model with whole, finite safetensors
@@ -50,14 +55,14 @@ def load_model(source: str | Path, *, device: str | None = None) -> LoadedModel:
 
     folder = resolve_model(source)
     checkpoint = open_checkpoint(folder)
-    spread = device is None and _is_spread(checkpoint)
+    spread = device is None and _is_spread(checkpoint, dtype)
     with quiet_libraries():
         tokenizer = load_tokenizer(folder)
     try:
         with quiet_libraries():
             model, loading = AutoModelForCausalLM.from_pretrained(
                 folder,
-                dtype="auto",
+                dtype=dtype or "auto",
                 local_files_only=True,
                 use_safetensors=True,
                 trust_remote_code=False,
@@ -96,12 +101,13 @@ def load_model(source: str | Path, *, device: str | None = None) -> LoadedModel:
     return LoadedModel(model.eval(), tokenizer, folder)
 
 
-def load_tuned(base: Path, tuned: Path) -> LoadedModel:
+def load_tuned(base: Path, tuned: Path, *, dtype: StorageType | None = None) -> LoadedModel:
     """Load the tuned model of a pair; an adapter is merged into its base, bit for bit as peft does.
 
     Args:
         base: the base model's folder.
         tuned: the tuned model's folder, or that of a PEFT adapter of the base.
+        dtype: as for :func:`load_model`; an adapter is merged in the base's own type all the same.
 
     Returns:
         The model with its tokenizer, which may be the adapter's own, and the folder that its
@@ -111,11 +117,11 @@ def load_tuned(base: Path, tuned: Path) -> LoadedModel:
         UserError: when a folder is unusable, or the adapter does not fit the base.
     """
     if not is_adapter(tuned):
-        return load_model(tuned)
+        return load_model(tuned, dtype=dtype)
     from sftlens.weights import Sweep, copy_companions, open_pair
 
     pair = open_pair(base, tuned)
-    model, _, folder = load_model(base)
+    model, _, folder = load_model(base, dtype=dtype)
     Sweep(model, pair)  # merges the adapter
     with tempfile.TemporaryDirectory(prefix="sftlens-") as companions, quiet_libraries():
         copy_companions(pair, Path(companions))
@@ -123,11 +129,16 @@ def load_tuned(base: Path, tuned: Path) -> LoadedModel:
     return LoadedModel(model, tokenizer, folder)
 
 
-def _is_spread(checkpoint: Checkpoint) -> bool:
+def _is_spread(checkpoint: Checkpoint, dtype: StorageType | None) -> bool:
     """Whether a model goes over several GPUs, since one cannot hold it and room to work."""
     import torch
 
     if torch.cuda.device_count() < 2:
         return False
-    size = sum(tensor.end - tensor.begin for tensor in checkpoint.tensors.values())
+    size = sum(
+        tensor.end - tensor.begin
+        if dtype is None
+        else tensor.num_entries * DTYPE_BYTES[IN_HEADER[dtype]]
+        for tensor in checkpoint.tensors.values()
+    )
     return size > _SHARE_FOR_WEIGHTS * torch.cuda.mem_get_info(0)[1]

@@ -99,11 +99,13 @@ class Restorations:
 
     Args:
         pair: the aligned checkpoints.
-        settings: its seed draws the random methods, its shares are planned at once.
+        settings: its seed draws the random methods, its shares are planned at once, and its
+            ``dtype`` is what norms are measured in.
     """
 
     def __init__(self, pair: CheckpointPair, settings: RepairSettings) -> None:
         self.pair = pair
+        self.dtype = settings.dtype
         self._seed = settings.seed
         self._shares = settings.shares
         self._planned: dict[Way, Restoration] = {}
@@ -157,6 +159,7 @@ class Restorations:
                 order=way.order,
                 region=way.region,
                 seed=self._seed,
+                dtype=self.dtype,
             )
             for one in plan(self.pair, request):
                 self._planned[way._replace(share=one.share)] = one.restoration

@@ -32,6 +32,7 @@ class Told(NamedTuple):
         chosen: the candidate's name.
         is_tuned: whether nothing was restored.
         why: the paragraph.
+        stored: the storage type of the weights.
         front: the rows of the test facts.
         notes: on how the models were aligned and the facts divided.
     """
@@ -48,6 +49,7 @@ class Told(NamedTuple):
     chosen: str
     is_tuned: bool
     why: str
+    stored: str
     front: Sequence[Mapping[str, Any]]
     notes: Sequence[str]
 
@@ -63,6 +65,7 @@ def model_card(told: Told) -> str:
         f"- kept: {task_name(told.task)}",
         f"- method: {told.chosen}",
         *[f"  - {group}" for group in told.groups],
+        f"- weights: stored in {told.stored}, evaluated in {told.settings.dtype}",
         f"- made by sftlens {__version__}",
         "",
         told.why,

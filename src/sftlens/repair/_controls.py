@@ -4,78 +4,90 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from sftlens.norms import is_same_norm
+from sftlens.progress import Advance, silent
 from sftlens.repair._candidates import OUTSIDE, REGION, TUNED, Candidate, Restorations, Way
-from sftlens.weights import Interpolation, Order, Ranking, Request, plan, taken_back
+from sftlens.weights import (
+    Interpolation,
+    Method,
+    Order,
+    Request,
+    match_removed_norm,
+    taken_back,
+)
 
-_RANKINGS: tuple[tuple[Ranking, Order], ...] = (
+METHODS: tuple[tuple[Method, Order], ...] = (
     ("relative", "top"),
     ("relative", "bottom"),
     ("absolute", "top"),
     ("small-base", "top"),
     ("random", "top"),
+    ("wise-ft", "top"),
 )
-_STEPS = 20  # shares that are looked at in each of two rounds
+"""The controls: rankings, and plain interpolation."""
 
 
 class Control(NamedTuple):
-    """A control, and what of the whole update's squared norm it removes."""
+    """A control, and what it removes of the whole update's squared norm as it is evaluated.
+
+    Attributes:
+        candidate: the control.
+        norm_removed: the fraction.
+        norm_to_match: what the repair removes.
+    """
 
     candidate: Candidate
     norm_removed: float
+    norm_to_match: float
+
+    @property
+    def is_matched(self) -> bool:
+        """Whether it removes the same norm as the repair, so that the two can be compared."""
+        return is_same_norm(self.norm_removed, self.norm_to_match)
 
 
 def controls(
-    candidate: Candidate, norm_removed: float, restorations: Restorations, *, seed: int
+    candidate: Candidate,
+    norm_removed: float,
+    restorations: Restorations,
+    *,
+    seed: int,
+    advance: Advance = silent,
 ) -> list[Control]:
     """Rankings and plain interpolation, each as strong as a candidate.
 
     They work on region ``blocks``, or on ``all`` where the candidate gives back something outside
-    of it. The share of a ranking is the nearest to the candidate's removed norm in steps of a
-    quarter of a percent.
+    of it. The strength of each is the one whose norm, measured in the type that models are
+    evaluated in, is nearest to the candidate's; see :attr:`Control.is_matched`.
 
     Args:
         candidate: the repair.
         norm_removed: what it removes of the whole update's squared norm, a fraction.
         restorations: of the pair.
         seed: of the random choice.
+        advance: is told the number of entries done.
 
     Returns:
         None at all where the candidate removes nothing or adds to the update.
     """
-    pair = restorations.pair
+    pair, dtype = restorations.pair, restorations.dtype
     region = REGION if candidate.at(OUTSIDE) == TUNED else "all"
-    [whole] = taken_back(pair, [Interpolation(alpha=0, region=region)])
-    if norm_removed <= 0 or whole.norm_removed <= 0:
+    if norm_removed <= 0:
         return []
-    wanted = min(1.0, norm_removed / whole.norm_removed)
-    found = []
-    for ranking, order in _RANKINGS:
-        request = Request(method=ranking, order=order, region=region, seed=seed)
-        share, removed = _matching(restorations, request, wanted)
-        way = Way(ranking, share, order, region)
-        found.append(Control(Candidate(way), removed * whole.norm_removed))
-    share = round(100 * (1 - (1 - wanted) ** 0.5), 4)
-    way = Way("wise-ft", share, "top", region)
-    removed = 1 - (1 - share / 100) ** 2
-    found.append(Control(Candidate(way), removed * whole.norm_removed))
-    return found
-
-
-def _matching(restorations: Restorations, request: Request, wanted: float) -> tuple[float, float]:
-    """The share that removes nearest to the wanted norm, and what it removes of the region's."""
-    low, high = 0.0, 100.0
-    tried: dict[float, float] = {}
-    for _ in range(2):
-        step = (high - low) / _STEPS
-        shares = tuple(round(low + step * n, 4) for n in range(_STEPS + 1))
-        for planned in plan(restorations.pair, request._replace(shares=shares)):
-            assert planned.selection is not None
-            assert planned.share is not None
-            tried[planned.share] = planned.selection.norm_removed
-        below = [share for share, removed in tried.items() if removed <= wanted]
-        low = max(below, default=0.0)
-        high = min((share for share in tried if share > low), default=100.0)
-        if low == high:  # even the whole region removes no more than is wanted
-            break
-    share = min(tried, key=lambda share: (abs(tried[share] - wanted), share))
-    return share, tried[share]
+    everything = [Interpolation(alpha=1, region=region)]
+    [whole] = taken_back(pair, everything, dtype=dtype, advance=advance)
+    [part] = taken_back(pair, everything, region=region, dtype=dtype, advance=advance)
+    if part.norm <= 0:
+        return []
+    wanted = min(1.0, norm_removed * whole.norm / part.norm)
+    ways = []
+    for method, order in METHODS:
+        request = Request(method=method, order=order, region=region, seed=seed, dtype=dtype)
+        [found] = match_removed_norm(pair, request, [wanted], advance=advance)
+        ways.append(Way(method, found.restoration.output.share, order, region))
+    made = [restorations.of(Candidate(way)) for way in ways]
+    measured = taken_back(pair, made, dtype=dtype, advance=advance)
+    return [
+        Control(Candidate(way), taken.norm_removed, norm_removed)
+        for way, taken in zip(ways, measured, strict=True)
+    ]

@@ -40,7 +40,7 @@ def without_echoed_table(
     of = strata([fact for fact, own in zip(facts, kept, strict=True) if own], levels)
     tuned = examiner.examine(AS_IT_IS, "test").correct[kept]
     found = []
-    for role, candidate, _ in rows:
+    for role, candidate, *_ in rows:
         own = examiner.examine(candidate, "test").correct[kept]
         found.append(
             {

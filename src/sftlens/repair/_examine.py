@@ -19,6 +19,7 @@ from sftlens.repair._parts import Part, Parts
 from sftlens.repair._settings import RepairSettings
 from sftlens.repair._task import Task
 from sftlens.scoring import ScoreSettings, score
+from sftlens.storage_types import StorageType
 from sftlens.tables import read_table
 from sftlens.weights import CheckpointPair, Restoration, Sweep
 
@@ -47,18 +48,20 @@ class Model:
     """The tuned model in memory, which becomes one candidate after the other.
 
     It is loaded when it is first asked, so that a search whose answers are all in the ledger needs
-    none.
+    none. Candidates are computed in the type that it is loaded in.
     """
 
-    def __init__(self, pair: CheckpointPair) -> None:
+    def __init__(self, pair: CheckpointPair, dtype: StorageType) -> None:
         self._pair = pair
+        self._dtype = dtype
         self._loaded: LoadedModel | None = None
         self._sweep: Sweep | None = None
 
     def become(self, restoration: Restoration) -> LoadedModel:
         """Make it what a restoration gives."""
         if self._loaded is None or self._sweep is None:
-            self._loaded = load_tuned(self._pair.base.folder, self._pair.tuned.folder)
+            folders = self._pair.base.folder, self._pair.tuned.folder
+            self._loaded = load_tuned(*folders, dtype=self._dtype)
             self._sweep = Sweep(self._loaded.model, self._pair)
         self._sweep.step(restoration)
         return self._loaded
@@ -100,7 +103,7 @@ class Examiner:
         self._any_inside = any(fact.domain == "in" for part in parts for fact in part)
         self._settings = settings
         self._ledger = ledger
-        self._model = Model(restorations.pair)
+        self._model = Model(restorations.pair, settings.dtype)
         self._tables: dict[tuple[Candidate, Part], list[pl.DataFrame]] = {}
         self._asked: dict[tuple[Candidate, Part], int] = {}
 

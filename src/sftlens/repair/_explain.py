@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
+from sftlens.norms import is_same_norm
 from sftlens.repair._candidates import Candidate
 from sftlens.repair._decide import CONFIDENCE, Decision, Verdict
 from sftlens.repair._tables import estimate
 from sftlens.rounding import between_points, fixed, percent, points
 from sftlens.scoring import Estimate
+from sftlens.storage_types import StorageType
 
 Rows = Sequence[Mapping[str, Any]]
 
@@ -21,7 +23,35 @@ def points_interval(found: Estimate | None) -> str:
     return f"{points(found.value)} points ({between_points(found.low, found.high)})"
 
 
-def why(decision: Decision, *, num_candidates: int, num_decision: int, front: Rows) -> str:
+class Written(NamedTuple):
+    """How the choice is stored.
+
+    Attributes:
+        dtype: the type that is written; None for the tuned model's own.
+        own: the tuned model's own type.
+        rounded: what is left of the norm removed in the own type, where that does not hold what
+            was evaluated; else None.
+    """
+
+    dtype: StorageType | None
+    own: str
+    rounded: float | None
+
+    @property
+    def stored(self) -> str:
+        """The type of the weights that are written."""
+        return self.dtype or self.own
+
+
+def why(
+    decision: Decision,
+    *,
+    num_candidates: int,
+    num_decision: int,
+    front: Rows,
+    dtype: StorageType,
+    written: Written,
+) -> str:
     """One paragraph: what was searched, what was decided and why, and what the test facts say.
 
     Args:
@@ -29,12 +59,33 @@ def why(decision: Decision, *, num_candidates: int, num_decision: int, front: Ro
         num_candidates: that the search tried.
         num_decision: validation facts that the search did not see.
         front: the rows of the test facts.
+        dtype: the type that models were evaluated in.
+        written: how the choice is stored.
     """
     told = [f"The search tried {num_candidates} candidates."]
     told += _decided(decision, num_decision)
     if not decision.chosen.is_tuned:
-        told += _tested(front)
+        told += _tested(front, dtype)
+        told.append(_stored(front, dtype, written))
     return " ".join(told)
+
+
+def _stored(front: Rows, dtype: StorageType, written: Written) -> str:
+    if written.dtype is None:
+        return (
+            f"All models were evaluated in {dtype}; the checkpoint is stored in {written.own}, "
+            "which holds the same values."
+            if dtype != written.own
+            else f"All models were evaluated in {dtype}, in which the checkpoint is stored too."
+        )
+    own = next(row for row in front if row["role"] == "chosen")
+    rounded = "" if written.rounded is None else percent(written.rounded)
+    return (
+        f"All models were evaluated in {dtype}, and the checkpoint is stored in it: rounded to "
+        f"{written.own}, the tuned model's type, it would remove {rounded} of the squared norm "
+        f"instead of {percent(own['norm_removed'])}. Load it in {dtype}, or repair with --dtype "
+        f"{written.own} to search among what that type holds."
+    )
 
 
 def _decided(decision: Decision, num_decision: int) -> list[str]:
@@ -73,7 +124,7 @@ def _task(verdict: Verdict) -> str:
     return f"The task changes by {points_interval(verdict.task_gain)} on all validation items."
 
 
-def _tested(front: Rows) -> list[str]:
+def _tested(front: Rows, dtype: StorageType) -> list[str]:
     own = next(row for row in front if row["role"] == "chosen")
     tuned = next(row for row in front if row["role"] == "tuned")
     told = [
@@ -82,17 +133,38 @@ def _tested(front: Rows) -> list[str]:
         f"model's {percent(tuned['knowledge'])}"
         f"; the task changes by {points_interval(estimate(own, 'task_gain'))}."
     ]
-    controls = [row for row in front if row["role"] == "control"]
+    controls, others = split_controls(front)
     if controls:
         best = max(controls, key=lambda row: row["knowledge"])
         ahead = 100 * (best["knowledge"] - own["knowledge"])
         told.append(
-            f"It takes {percent(own['norm_removed'])} of the squared norm of the update back; of "
-            f"{len(controls)} controls that take back as much, the best is {best['candidate']} "
+            f"It takes {percent(own['norm_removed'])} of the squared norm of the update back, "
+            f"measured in {dtype}; of {len(controls)} controls that take back as much, the best is "
+            f"{best['candidate']} "
             f"with {percent(best['knowledge'])}, {fixed(abs(ahead))} points "
             f"{'above' if ahead > 0 else 'below'} the choice."
         )
+    told += [
+        f"The comparison with {_control(row)} at the same norm is undecided: in {dtype} it removes "
+        f"{percent(row['norm_removed'])} at the nearest."
+        for row in others
+    ]
     return told
+
+
+def split_controls(front: Rows) -> tuple[list[Mapping[str, Any]], list[Mapping[str, Any]]]:
+    """The controls that remove the norm that they were to match, and those that miss it."""
+    found: tuple[list[Mapping[str, Any]], list[Mapping[str, Any]]] = ([], [])
+    for row in front:
+        if row["role"] == "control":
+            found[not is_same_norm(row["norm_removed"], row["norm_to_match"])].append(row)
+    return found
+
+
+def _control(row: Mapping[str, Any]) -> str:
+    if row["method"] == "wise-ft":
+        return "plain interpolation"
+    return str(row["method"]) + ("" if row["order"] == "top" else f" from the {row['order']}")
 
 
 def named(candidate: Candidate) -> str:

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from sftlens.norms import is_same_norm
 from sftlens.pages import inline, page_environment, script_json
 from sftlens.repair._card import interval
 from sftlens.repair._explain import points_interval
@@ -23,7 +24,7 @@ _MARKS = {  # by role: colour, one of PALETTE; symbol; what it is
     "finalist": ("#2c6bb0", "diamond", "finalist"),
     "searched": ("#12897f", "circle", "found by the search"),
     "fixed": ("#c27c00", "triangle-up", "the paper’s 20 %"),
-    "control": ("#7b838c", "square-open", "control of the same removed norm"),
+    "control": ("#7b838c", "square-open", "control"),
     "tuned": ("#2b3440", "cross", "tuned"),
     "base": ("#472a7a", "x", "base"),
 }
@@ -39,7 +40,8 @@ def page(
 
     Args:
         front: the rows of the test facts.
-        content: ``why``, ``notes``, ``base``, ``tuned``, ``task`` and ``command``.
+        content: ``why``, ``notes``, ``base``, ``tuned``, ``task``, ``dtype``, ``stored`` and
+            ``command``.
         without_echoed: the rows of those facts whose answer does not stand in their question, in
             the same order; none where that makes no difference.
     """
@@ -50,7 +52,8 @@ def page(
             "role": _MARKS[row["role"]][2],
             "candidate": row["candidate"],
             "groups": [f"{g['group']}: {_way(g)}" for g in row["groups"]],
-            "norm_removed": percent(row["norm_removed"]),
+            "strength": _strength(row),
+            "norm_removed": _norm(row),
             "knowledge": interval(estimate(row, "knowledge")),
             "gain": points_interval(estimate(row, "gain")),
             "task": interval(estimate(row, "task")),
@@ -77,6 +80,19 @@ def page(
         )
     )
     return text
+
+
+def _strength(row: Mapping[str, Any]) -> str:
+    share, alpha = row["share"], row["alpha"]
+    words = [] if share is None else [f"{share:.6g} %"]
+    return ", ".join(words + ([] if alpha is None else [f"α {alpha:.4g}"]))
+
+
+def _norm(row: Mapping[str, Any]) -> str:
+    removed, target = row["norm_removed"], row["norm_to_match"]
+    if target is None or is_same_norm(removed, target):
+        return percent(removed)
+    return f"{percent(removed)}, not the {percent(target)} to match"
 
 
 def _way(group: Mapping[str, Any]) -> str:

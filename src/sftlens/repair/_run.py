@@ -23,7 +23,7 @@ from sftlens.repair._controls import controls
 from sftlens.repair._decide import Decision, Verdict, decide
 from sftlens.repair._echoed import without_echoed_table
 from sftlens.repair._examine import Examiner
-from sftlens.repair._explain import why
+from sftlens.repair._explain import Written, why
 from sftlens.repair._measure import Strata, strata
 from sftlens.repair._page import page
 from sftlens.repair._parts import divide_facts
@@ -31,12 +31,15 @@ from sftlens.repair._search import NUM_FINALISTS, Search, Searched, Standing
 from sftlens.repair._settings import RepairSettings
 from sftlens.repair._tables import Row, candidates_table, front_table
 from sftlens.repair._task import open_task
+from sftlens.storage_types import StorageType
 from sftlens.texts import encodable, json_text
 from sftlens.weights import (
     CheckpointPair,
+    is_held_by_own_type,
     needed_bytes,
     open_pair,
     require_outside,
+    stored_type,
     taken_back,
     write_restoration,
 )
@@ -63,7 +66,7 @@ class RepairResult(notebook.Tabular):
 
     Attributes:
         chosen: the choice: ``candidate``, ``method``, ``share``, ``groups``, its ``norm_removed``,
-            and ``why``, one paragraph.
+            the types that it was evaluated and is stored in, and ``why``, one paragraph.
         candidates: a row each of the table ``candidates``, on validation facts.
         front: a row each of the table ``front``, on test facts.
         decision: of each finalist, what the facts that the search did not see say.
@@ -160,7 +163,7 @@ def run_repair(
             return RepairResult(**{**output.finished, "out": str(out)})
         work = output.work
         shutil.rmtree(work / MODEL, ignore_errors=True)  # what a killed call left
-        output.require_space(needed_bytes(pair, 1))
+        output.require_space(needed_bytes(pair, 1, settings.dtype), advice="a smaller --dtype")
         ledger = work / _LEDGER
         ledger.mkdir(exist_ok=True)
         restorations = Restorations(pair, settings)
@@ -170,11 +173,14 @@ def run_repair(
         tables = _report(examiner, searched, decision, norms, levels, settings)
         front = tables[FRONT].to_dicts()
         own = front[0]
+        written = _written(pair, restorations, decision.chosen)
         paragraph = why(
             decision,
             num_candidates=len(searched.standings),
             num_decision=len(divided.parts.decision),
             front=front,
+            dtype=settings.dtype,
+            written=written,
         )
         notes = [*pair.notes, *divided.notes, *([] if task is None else task.notes)]
         told = Told(
@@ -190,14 +196,18 @@ def run_repair(
             chosen=str(decision.chosen.way),
             is_tuned=decision.chosen.is_tuned,
             why=paragraph,
+            stored=written.stored,
             front=front,
             notes=notes,
         )
-        _write_model(pair, restorations, decision.chosen, work / MODEL, model_card(told))
+        card = model_card(told)
+        _write_model(pair, restorations, decision.chosen, work / MODEL, card, written.dtype)
         result = RepairResult(
             chosen={
-                **{name: own[name] for name in ("candidate", "method", "share", "groups")},
+                **{name: own[name] for name in ("candidate", "method", "share", "alpha", "groups")},
                 "norm_removed": own["norm_removed"],
+                "evaluated_in": settings.dtype,
+                "stored_in": written.stored,
                 "why": paragraph,
             },
             candidates=tables[CANDIDATES].to_dicts(),
@@ -254,14 +264,28 @@ def _choose(
 
 
 def _norms(restorations: Restorations, candidates: Sequence[Candidate]) -> dict[Candidate, float]:
-    """What each candidate removes of the squared norm of the whole update."""
-    wanted = [one for one in dict.fromkeys([*candidates, _FIXED]) if not one.is_tuned]
+    """What each candidate removes of the squared norm of the whole update, as it is evaluated."""
+    wanted = [*dict.fromkeys([*candidates, _FIXED, AS_IT_IS, THE_BASE])]
     ways = [restorations.of(one) for one in wanted]
     pair = restorations.pair
     with progress("measuring", pair.num_parameters("all")) as advance:
-        found = taken_back(pair, ways, advance=advance)
-    norms = {one: taken.norm_removed for one, taken in zip(wanted, found, strict=True)}
-    return norms | {AS_IT_IS: 0.0, THE_BASE: 1.0}
+        found = taken_back(pair, ways, dtype=restorations.dtype, advance=advance)
+    return {one: taken.norm_removed for one, taken in zip(wanted, found, strict=True)}
+
+
+def _written(pair: CheckpointPair, restorations: Restorations, chosen: Candidate) -> Written:
+    """The type that the choice is written in, so that the file holds what was evaluated."""
+    own = stored_type(tensor.tuned for tensor in pair.tensors.values())
+    dtype = restorations.dtype
+    if chosen.is_tuned or dtype == own:
+        return Written(None, own, None)
+    way = restorations.of(chosen)
+    num_parameters = pair.num_parameters(way.region)
+    with progress("comparing types", num_parameters + pair.num_parameters("all")) as advance:
+        if is_held_by_own_type(pair, way, dtype, advance=advance):
+            return Written(None, own, None)
+        [rounded] = taken_back(pair, [way], advance=advance)
+    return Written(dtype, own, rounded.norm_removed)
 
 
 def _report(
@@ -286,11 +310,9 @@ def _report(
         if one not in known
     ]
     rows.append(Row("fixed", _FIXED, norms[_FIXED]))
-    rows += [
-        Row("control", one.candidate, one.norm_removed)
-        for one in controls(best, norms[best], examiner.restorations, seed=settings.seed)
-    ]
-    rows += [Row("tuned", AS_IT_IS, 0.0), Row("base", THE_BASE, 1.0)]
+    matched = controls(best, norms[best], examiner.restorations, seed=settings.seed)
+    rows += [Row("control", *control) for control in matched]
+    rows += [Row("tuned", AS_IT_IS, norms[AS_IT_IS]), Row("base", THE_BASE, norms[THE_BASE])]
     with progress("reporting", len(rows) * examiner.cost("test")) as advance:
         examiner.advance = advance
         front = front_table(examiner, rows, strata(examiner.parts.test, levels), seed=settings.seed)
@@ -329,12 +351,17 @@ def _undominated(standings: Sequence[Standing]) -> list[Standing]:
 
 
 def _write_model(
-    pair: CheckpointPair, restorations: Restorations, chosen: Candidate, folder: Path, card: str
+    pair: CheckpointPair,
+    restorations: Restorations,
+    chosen: Candidate,
+    folder: Path,
+    card: str,
+    dtype: StorageType | None,
 ) -> None:
     folder.mkdir()
     way = restorations.of(chosen)
     with progress("writing", pair.num_parameters(way.region)) as advance:
-        write_restoration(pair, way, folder, advance=advance)
+        write_restoration(pair, way, folder, dtype=dtype, advance=advance)
     (folder / "README.md").write_text(encodable(card), encoding="utf-8")
 
 
@@ -348,6 +375,8 @@ def _write_texts(work: Path, result: RepairResult, told: Told, settings: RepairS
         "base": told.base,
         "tuned": told.tuned,
         "task": task_name(told.task),
+        "dtype": settings.dtype,
+        "stored": told.stored,
         "command": command(told),
     }
     text = page(result.front, shown, result.without_echoed)

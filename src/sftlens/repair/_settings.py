@@ -5,6 +5,7 @@ from __future__ import annotations
 from pydantic import BaseModel, ConfigDict, Field
 
 from sftlens.facts import Matching
+from sftlens.storage_types import StorageType
 
 METHODS = (
     *("relative", "absolute", "random", "small-base"),
@@ -40,4 +41,9 @@ class RepairSettings(BaseModel):
         16, ge=1, le=65_536, description="tokens of an answer at most, greedy"
     )
     matching: Matching = Field("contains", description="when an answer is correct")
+    dtype: StorageType = Field(
+        "float32",
+        description="type that all models are evaluated in; the repaired one is written in the "
+        "tuned model's own where that holds the same values, else in this one",
+    )
     seed: int = Field(0, ge=0, lt=2**32, description="of the halves, random methods and resamples")

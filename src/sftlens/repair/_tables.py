@@ -22,6 +22,7 @@ _WHAT = {
     "candidate": pl.String,
     "method": pl.String,
     "share": pl.Float64,
+    "alpha": pl.Float64,
     "order": pl.String,
     "groups": _GROUPS,
     "norm_removed": pl.Float64,
@@ -47,13 +48,15 @@ CANDIDATES_SCHEMA = pl.Schema(
 )
 """One row a candidate, on the facts of the search that it was asked; ``gain`` and ``task_gain``
 are differences to the tuned model on the same facts, with paired intervals. ``groups`` holds what
-differs by group of layers; ``alpha`` is what is left of every change there, null where a method
-treats entries differently. ``norm_removed`` is of the whole update."""
+differs by group of layers; ``alpha`` is what is left of every change, null where a method treats
+entries differently. ``norm_removed`` is of the whole update, measured on the values that were
+evaluated."""
 
 FRONT_SCHEMA = pl.Schema(
     {
         "role": pl.String,
         **_WHAT,
+        "norm_to_match": pl.Float64,
         "num_facts": pl.Int64,
         **interval_columns("knowledge"),
         **interval_columns("knowledge_in"),
@@ -68,8 +71,9 @@ FRONT_SCHEMA = pl.Schema(
 )
 """One row a model, on test facts. ``role``: ``chosen``, ``finalist``, ``searched`` (no other was
 better in both knowledge and task during the search), ``fixed`` (the paper's 20 %), ``control``,
-``tuned``, ``base``. ``on_front``: whether no other row is better in one of knowledge and task and
-as good in the other. Null is not measured."""
+``tuned``, ``base``. ``norm_to_match``, of a control, is what the repair removes; where
+``norm_removed`` misses it the two are not compared. ``on_front``: whether no other row is better in
+one of knowledge and task and as good in the other. Null is not measured."""
 
 
 class Row(NamedTuple):
@@ -78,6 +82,7 @@ class Row(NamedTuple):
     role: str
     candidate: Candidate
     norm_removed: float
+    norm_to_match: float | None = None  # of a control
 
 
 def candidates_table(
@@ -124,11 +129,12 @@ def front_table(examiner: Examiner, rows: Sequence[Row], of: Strata, *, seed: in
     part: Part = "test"
     tuned = examiner.examine(AS_IT_IS, part)
     found = []
-    for role, candidate, norm_removed in rows:
+    for role, candidate, norm_removed, norm_to_match in rows:
         own = examiner.examine(candidate, part)
         row = {
             "role": role,
             **_what(candidate, norm_removed),
+            "norm_to_match": norm_to_match,
             "num_facts": len(own.correct),
             **named("knowledge", knowledge(own.correct, of)),
             **named("gain", gain(own.correct, tuned.correct, of, seed=seed)),
@@ -174,6 +180,7 @@ def _what(candidate: Candidate, norm_removed: float | None) -> dict[str, Any]:
         "candidate": str(candidate),
         "method": way.method or "tuned",
         "share": way.share,
+        "alpha": way.alpha,
         "order": way.order,
         "groups": groups,
         "norm_removed": norm_removed,

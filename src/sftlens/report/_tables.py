@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import polars as pl
 
@@ -14,6 +14,7 @@ from sftlens.errors import UserError
 from sftlens.facts import DOMAINS, SPLITS
 from sftlens.manifest import read_manifest
 from sftlens.scoring import NUM_LEVELS
+from sftlens.storage_types import StorageType
 from sftlens.tables import Kind, columns_of, read_table
 
 STAGE = "study"
@@ -134,6 +135,12 @@ class Tables:
     def quick(self) -> bool:
         """Whether the study says of itself that it is too small to show effects."""
         return self.settings.get("quick") is True
+
+    @property
+    def dtype(self) -> str | None:
+        """The type that models were asked in, if the settings give one."""
+        found = self.settings.get("dtype")
+        return found if isinstance(found, str) and found in get_args(StorageType) else None
 
     @property
     def model(self) -> str | None:

@@ -13,6 +13,7 @@ from sftlens.facts import Fact
 from sftlens.generation import TransformersGenerator, load_model
 from sftlens.mastery import ProbeSettings, probe
 from sftlens.scoring import ScoreSettings, score
+from sftlens.storage_types import StorageType
 from sftlens.study._rates import TOKENS_PER_FACT, Rates, Told
 from sftlens.study._tasks import is_scored, is_trained_on
 from sftlens.tuning import TuneSettings, fine_tune
@@ -28,6 +29,7 @@ def calibrate(
     probing: ProbeSettings,
     tuning: TuneSettings,
     scoring: ScoreSettings,
+    dtype: StorageType,
 ) -> Told:
     """Measure rates with the base model; the first pass of each kind of work is not counted.
 
@@ -37,6 +39,7 @@ def calibrate(
         probing: how the study probes.
         tuning: how it fine-tunes.
         scoring: how it scores.
+        dtype: the type that it scores in.
 
     Raises:
         UserError: when the base cannot be loaded.
@@ -50,6 +53,9 @@ def calibrate(
     generator = TransformersGenerator(loaded.model, loaded.tokenizer)
     completions = len(probed) * probing.num_templates * probing.num_samples
     probe_seconds = _seconds(partial(probe, generator, probed, probing))
+    del loaded, generator
+    loaded = load_model(folder, dtype=dtype)
+    generator = TransformersGenerator(loaded.model, loaded.tokenizer)
     score_seconds = _seconds(partial(score, generator, asked, {}, scoring))
     device = loaded.model.device.type
     del loaded, generator

@@ -12,7 +12,9 @@ import polars as pl
 from sftlens import notebook
 from sftlens.errors import UserError
 from sftlens.facts import Fact, read_facts
+from sftlens.headers import DTYPE_BYTES
 from sftlens.mastery import NUM_LEVELS, num_completions
+from sftlens.storage_types import IN_HEADER
 from sftlens.study._calibrate import calibrate
 from sftlens.study._file import Run, StudyFile, training_runs
 from sftlens.study._fitting import Size, jobs_that_fit, model_size, training_notes
@@ -298,6 +300,15 @@ class _Parts:
                 f"activations; {self.size.rests_on}",
             )
         )
+        dtype = self.study.dtype
+        found.append(
+            Estimate(
+                "device memory of scoring, at least",
+                DTYPE_BYTES[IN_HEADER[dtype]] * self.size.num_parameters / _GB,
+                "GB",
+                f"weights in {dtype} (dtype:), without caches; {self.size.rests_on}",
+            )
+        )
         device = self.study.estimate.device
         if self.study.launch is not None:
             number, why = 1, "launch: gives each training all GPUs"
@@ -351,11 +362,15 @@ def _rates(
                 "--calibrate: the scale model is made by the run, there is no base to measure "
                 "yet; leave it out, or give --rates"
             )
-        return calibrate(study.base, calibrated_on, study.probe, study.tune, study.score)
+        return calibrate(
+            study.base, calibrated_on, study.probe, study.tune, study.score, study.dtype
+        )
     if given is not None:
         return Told(given, "the given rates")
     if study.estimate.rates is not None:
         return Told(study.estimate.rates, "the study file's rates")
     if size.num_parameters is None:
         return None
-    return assumed_rates(size.num_parameters, study.estimate.device, study.tune.batch_size)
+    return assumed_rates(
+        size.num_parameters, study.estimate.device, study.tune.batch_size, study.dtype
+    )

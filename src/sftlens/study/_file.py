@@ -17,6 +17,7 @@ from pydantic import (
 from sftlens.errors import UserError
 from sftlens.mastery import NUM_LEVELS, ProbeSettings
 from sftlens.scoring import HarnessSettings, ScoreSettings
+from sftlens.storage_types import StorageType
 from sftlens.study._checked import checked_settings, read_keys
 from sftlens.study._harness_tasks import is_task_file
 from sftlens.study._launch import read_launch
@@ -124,6 +125,11 @@ class StudyFile(BaseModel):
     )
     keep_models: Literal["all", "largest", "none"] = Field(
         "largest", description="tuned models that stay; largest: those of the first seed"
+    )
+    dtype: StorageType = Field(
+        "float32",
+        description="type that base, tuned and restored models are asked in, whatever they are "
+        "stored in; in bfloat16 rounding decides what an interpolation removes",
     )
     threads: int = Field(
         1,

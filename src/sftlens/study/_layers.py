@@ -32,7 +32,7 @@ def layer_groups(num_layers: int, num_groups: int) -> list[LayerRange]:
 def restore_layers(task: Task) -> dict[str, Any]:
     """Give all block parameters of a group of layers back in memory, and score what there is."""
     pair = open_pair(task.base, task.tuned)
-    model, tokenizer, _ = load_model(task.tuned)
+    model, tokenizer, _ = load_model(task.tuned, dtype=task.dtype)
     generator = TransformersGenerator(model, tokenizer)
     settings = ScoreSettings(**task.settings["score"])
     facts, levels = task.scored_facts(), task.mastery().levels

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import Literal, NamedTuple, cast, get_args
 
 from sftlens.errors import UserError
+from sftlens.storage_types import StorageType
 from sftlens.weights import (
     CheckpointPair,
     Measured,
@@ -51,11 +52,13 @@ class Way(NamedTuple):
         method: its name in the study file.
         share: percent of the study; None for a method that takes none.
         restoration: what it does and takes back; its own share is the method's strength.
+        norm_to_match: what ``relative`` removes at the share, where the strength follows from it.
     """
 
     method: str
     share: float | None
     restoration: Measured
+    norm_to_match: float | None = None
 
     @property
     def name(self) -> str:
@@ -96,7 +99,11 @@ def num_restorations(methods: Sequence[str], shares: Sequence[float]) -> int:
 
 
 def restorations(
-    pair: CheckpointPair, methods: Sequence[str], shares: Sequence[float], seed: int
+    pair: CheckpointPair,
+    methods: Sequence[str],
+    shares: Sequence[float],
+    seed: int,
+    dtype: StorageType | None = None,
 ) -> Iterator[Way]:
     """The restorations of a model that a study asks for, method by method.
 
@@ -105,15 +112,17 @@ def restorations(
         methods: names of a study file.
         shares: percents.
         seed: of the choices that chance makes.
+        dtype: the type that they are evaluated in, and measured; None for the stored one.
     """
     shares = tuple(shares)
-    reference = measure_restorations(pair, Request(_REFERENCE, shares))
+    reference = measure_restorations(pair, Request(_REFERENCE, shares, dtype=dtype))
     targets = [one.output.norm_removed for one in reference]
     for name in methods:
-        request, is_matched = named_method(name, seed)
+        named, is_matched = named_method(name, seed)
+        request = named._replace(dtype=dtype)
         if is_matched:
             found = [one.restoration for one in match_removed_norm(pair, request, targets)]
-        elif request == Request(_REFERENCE, seed=seed):
+        elif named == Request(_REFERENCE, seed=seed):
             found = reference
         elif request.method == _WITHOUT_SHARE:
             [once] = measure_restorations(pair, request)
@@ -121,5 +130,6 @@ def restorations(
             continue
         else:
             found = measure_restorations(pair, request._replace(shares=shares))
-        for share, one in zip(shares, found, strict=True):
-            yield Way(name, share, one)
+        for share, one, target in zip(shares, found, targets, strict=True):
+            to_match = one.output.norm_to_match
+            yield Way(name, share, one, target if is_matched else to_match)

@@ -59,7 +59,8 @@ def run_other_tasks(task: Task) -> dict[str, Any]:
     if "tuned" in task.inputs:
         pair = open_pair(task.base, task.tuned)
         methods = ("relative", "interpolation", *task.settings.get("methods", ()))
-        ways = restorations(pair, methods, task.settings["shares"], task.settings.get("seed", 0))
+        seed = task.settings.get("seed", 0)
+        ways = restorations(pair, methods, task.settings["shares"], seed, task.dtype)
         restored = [_Step(way.method, way.share, way.restoration.planned) for way in ways]
         steps = [_Step("tuned"), *restored]
     missing = [step for step in steps if not (parts / step.file).is_file()]
@@ -80,7 +81,7 @@ def _evaluate(task: Task, pair: CheckpointPair | None, steps: list[_Step], parts
             for name, identity in task.settings["tasks"]
         ]
     )
-    loaded = load_model(task.base if pair is None else task.tuned)
+    loaded = load_model(task.base if pair is None else task.tuned, dtype=task.dtype)
     with ExitStack() as stack:
         sweep = None if pair is None else stack.enter_context(Sweep(loaded.model, pair))
         for step in steps:

@@ -163,7 +163,8 @@ def make_plan(study: StudyFile, sources: Sources) -> Plan:
     probe = plan.add("probe", settings, {"facts": facts, **base}, places=at)
     graded = {"facts": facts, "probe": probe}
     outlook = plan.add("outlook", identity, {**graded, **base}, places=at)
-    score = {"score": study.score.model_dump(mode="json")}
+    evaluated_in = {"dtype": study.dtype}
+    score = {"score": study.score.model_dump(mode="json"), **evaluated_in}
     plan.add("base-score", {**identity, **score}, {**graded, **base}, places=at)
     launch = {} if study.launch is None else {"launch": str(study.launch.absolute())}
     if study.instruct is not None:
@@ -173,6 +174,7 @@ def make_plan(study: StudyFile, sources: Sources) -> Plan:
     tasks = {
         "tasks": [(task.name, task.identity) for task in sources.tasks],
         "harness": study.harness.model_dump(mode="json"),
+        **evaluated_in,
         **identity,
     }
     own = {place_of(task.name): task.folder for task in sources.tasks if task.folder is not None}

@@ -6,6 +6,8 @@ from typing import Literal, NamedTuple, get_args
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from sftlens.storage_types import StorageType
+
 Device = Literal["h200", "h100", "a100", "rtx-4090", "rtx-3090", "cpu"]
 
 
@@ -34,17 +36,18 @@ class Told(NamedTuple):
 
 class _Speed(NamedTuple):
     flops: float  # per second in bfloat16, dense, of the data sheet
+    flops32: float  # likewise in float32
     bandwidth: float  # bytes per second of its memory
     memory: float  # bytes
 
 
 DEVICES: dict[Device, _Speed] = {
-    "h200": _Speed(989e12, 4.8e12, 141e9),
-    "h100": _Speed(989e12, 3.35e12, 80e9),
-    "a100": _Speed(312e12, 2.0e12, 80e9),
-    "rtx-4090": _Speed(165e12, 1.0e12, 24e9),
-    "rtx-3090": _Speed(71e12, 0.94e12, 24e9),
-    "cpu": _Speed(0.1e12, 20e9, 16e9),
+    "h200": _Speed(989e12, 67e12, 4.8e12, 141e9),
+    "h100": _Speed(989e12, 67e12, 3.35e12, 80e9),
+    "a100": _Speed(312e12, 19.5e12, 2.0e12, 80e9),
+    "rtx-4090": _Speed(165e12, 82.6e12, 1.0e12, 24e9),
+    "rtx-3090": _Speed(71e12, 35.6e12, 0.94e12, 24e9),
+    "cpu": _Speed(0.1e12, 0.1e12, 20e9, 16e9),
 }
 assert set(DEVICES) == set(get_args(Device))
 
@@ -68,7 +71,9 @@ START_SECONDS = 5
 """Of a job that loads a model, beside reading its file; assumed."""
 
 
-def assumed_rates(num_parameters: int, device: Device, batch_size: int) -> Told:
+def assumed_rates(
+    num_parameters: int, device: Device, batch_size: int, scored_in: StorageType = "bfloat16"
+) -> Told:
     """Rates from the data sheet of a device.
 
     A pass takes the longer of its arithmetic at 30 % of the device's peak (2 operations a
@@ -79,21 +84,29 @@ def assumed_rates(num_parameters: int, device: Device, batch_size: int) -> Told:
         num_parameters: of the model.
         device: what it runs on.
         batch_size: facts of a training step.
+        scored_in: the type that models answer in; the probe is assumed in bfloat16.
     """
     speed = DEVICES[device]
     flops, bandwidth = _OF_FLOPS * speed.flops, _OF_BANDWIDTH * speed.bandwidth
-    decoding = max(
-        2 * num_parameters * _SEQUENCES / flops, 2 * num_parameters / bandwidth, _PASS_SECONDS
-    )
+
+    def generated(operations: float, value_bytes: int) -> float:
+        pass_seconds = max(
+            2 * num_parameters * _SEQUENCES / operations,
+            value_bytes * num_parameters / bandwidth,
+            _PASS_SECONDS,
+        )
+        return _SEQUENCES / pass_seconds
+
+    probed = generated(flops, 2)
+    scored = generated(_OF_FLOPS * speed.flops32, 4) if scored_in == "float32" else probed
     tokens = batch_size * TOKENS_PER_FACT
     step = max(
         6 * num_parameters * tokens / flops,
         _MOVED_BYTES * num_parameters / bandwidth,
         _STEP_SECONDS,
     )
-    generated = _SEQUENCES / decoding
     return Told(
-        Rates(probe=generated, train=tokens / step, score=generated),
+        Rates(probe=probed, train=tokens / step, score=scored),
         "assumed",
         f"assumed rates are no measurement: {num_parameters:,} parameters on one {device} at 30 % "
         f"of its peak arithmetic and half its bandwidth, {_SEQUENCES} sequences at once, 20 ms a "

@@ -15,7 +15,7 @@ NOISE = "noise.parquet"
 
 def score_base(task: Task) -> dict[str, Any]:
     """Ask the base what its tuned models are asked, with their prompt."""
-    model, tokenizer, _ = load_model(task.base)
+    model, tokenizer, _ = load_model(task.base, dtype=task.dtype)
     table = score(
         TransformersGenerator(model, tokenizer),
         task.scored_facts(),
@@ -33,7 +33,7 @@ def score_again(task: Task) -> dict[str, Any]:
     the floor for facts that are called lost or gained.
     """
     before = read_result(task.inputs["score"] / SCORES)
-    model, tokenizer, _ = load_model(task.tuned)
+    model, tokenizer, _ = load_model(task.tuned, dtype=task.dtype)
     tokens = task.settings["max_batch_tokens"]
     after = score(
         TransformersGenerator(model, tokenizer, max_batch_tokens=tokens),

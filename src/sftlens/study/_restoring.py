@@ -28,8 +28,12 @@ RESTORATIONS_SCHEMA = {
     "num_restored": pl.Int64,
     "num_restored_changed": pl.Int64,
     "norm_removed": pl.Float64,
+    "norm_to_match": pl.Float64,
     "alpha": pl.Float64,
+    "dtype": pl.String,
 }
+"""``norm_removed`` is measured on the values that were evaluated, which are in ``dtype``;
+``norm_to_match`` is what it was to be, of methods whose strength was searched for that."""
 
 _TUNED = "tuned"
 _PARTS = "parts"
@@ -46,7 +50,8 @@ def restore(task: Task) -> dict[str, Any]:
     run, seed = task.settings["run"], task.settings["seed"]
     trained = task.training_facts()
     pair = open_pair(task.base, task.tuned)
-    ways = list(restorations(pair, task.settings["methods"], task.settings["shares"], seed))
+    methods, shares = task.settings["methods"], task.settings["shares"]
+    ways = list(restorations(pair, methods, shares, seed, task.dtype))
 
     def keep(name: str, *tables: pl.DataFrame) -> None:
         with new_file(parts / f"{name}.parquet") as path:
@@ -57,7 +62,7 @@ def restore(task: Task) -> dict[str, Any]:
 
     missing = [way for way in ways if is_missing(way.name)]
     if missing or is_missing(_TUNED):
-        model, tokenizer, _ = load_model(task.tuned)
+        model, tokenizer, _ = load_model(task.tuned, dtype=task.dtype)
         generator = TransformersGenerator(model, tokenizer)
         settings = ScoreSettings(**task.settings["score"])
         levels = task.mastery().levels
@@ -93,5 +98,7 @@ def _numbers(way: Way) -> tuple[object, ...]:
         found.num_restored,
         found.num_restored_changed,
         found.norm_removed,
+        way.norm_to_match,
         found.alpha,
+        found.dtype,
     )

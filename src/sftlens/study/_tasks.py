@@ -13,6 +13,7 @@ from sftlens.errors import UserError
 from sftlens.facts import Fact
 from sftlens.generation import LoadedModel, load_model, load_tuned
 from sftlens.mastery import Mastery, read_mastery
+from sftlens.storage_types import StorageType
 from sftlens.study._plan import INSTRUCT, Job
 from sftlens.study._store import MODEL, facts_of_result
 
@@ -53,6 +54,11 @@ class Task(NamedTuple):
     def tuned(self) -> Path:
         return self.inputs["tuned"] / MODEL
 
+    @property
+    def dtype(self) -> StorageType | None:
+        """The type that models are asked in; None for the stored one."""
+        return self.settings.get("dtype")
+
     def facts(self) -> list[Fact]:
         """All facts of the study."""
         return facts_of_result(self.inputs["facts"] / FACTS)
@@ -74,10 +80,10 @@ class Task(NamedTuple):
     def load_scored(self) -> LoadedModel:
         """The model that is asked: the tuned one, of an adapter merged, or the instruct model."""
         if "tuned" not in self.inputs:
-            return load_model(self.job.places[INSTRUCT])
+            return load_model(self.job.places[INSTRUCT], dtype=self.dtype)
         if is_adapter(self.tuned):
-            return load_tuned(self.base, self.tuned)
-        return load_model(self.tuned)
+            return load_tuned(self.base, self.tuned, dtype=self.dtype)
+        return load_model(self.tuned, dtype=self.dtype)
 
     def mastery(self) -> Mastery:
         """What the probe found, in a job of the plan or before it."""

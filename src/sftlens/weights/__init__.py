@@ -1,26 +1,29 @@
 """The parameter level: an aligned pair of checkpoints, its change, and restorations of it."""
 
-from sftlens.weights._apply import require_outside, taken_back, write_restoration
+from sftlens.weights._apply import (
+    is_held_by_own_type,
+    require_outside,
+    taken_back,
+    write_restoration,
+)
 from sftlens.weights._change import absolute_change, relative_change
 from sftlens.weights._diff import PAPER_SHARES, Diff, diff
 from sftlens.weights._engine import Engine
 from sftlens.weights._keys import Order, Ranking
+from sftlens.weights._measured import Measured, measure_restorations
 from sftlens.weights._methods import interpolate, restore
 from sftlens.weights._pair import CheckpointPair, PairTensor, open_pair
 from sftlens.weights._parameters import region_parameters
-from sftlens.weights._plan import Method, Planned, Request, match_norm, plan
+from sftlens.weights._plan import Method, Planned, Request, plan
 from sftlens.weights._regions import REGIONS, LayerRange, Region, region_name
 from sftlens.weights._restoration import (
     Interpolation,
     PerTensor,
     Restoration,
     Restored,
-    matched_interpolation,
 )
 from sftlens.weights._restore import (
-    Measured,
     Preview,
-    measure_restorations,
     preview_restoration,
     restore_checkpoints,
 )
@@ -35,6 +38,7 @@ from sftlens.weights._same_norm import (
 )
 from sftlens.weights._selection import Selection, select
 from sftlens.weights._shares import share_label
+from sftlens.weights._storage import stored_type
 from sftlens.weights._sweep import Sweep
 from sftlens.weights._taken import Taken
 from sftlens.weights._writer import copy_companions, needed_bytes
@@ -71,9 +75,8 @@ __all__ = [
     "copy_companions",
     "diff",
     "interpolate",
-    "match_norm",
+    "is_held_by_own_type",
     "match_removed_norm",
-    "matched_interpolation",
     "measure_restorations",
     "needed_bytes",
     "open_pair",
@@ -91,6 +94,7 @@ __all__ = [
     "run_restore",
     "select",
     "share_label",
+    "stored_type",
     "taken_back",
     "write_restoration",
 ]

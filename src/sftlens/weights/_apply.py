@@ -6,12 +6,17 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import torch
+
 from sftlens.errors import UserError
 from sftlens.progress import Advance, silent
+from sftlens.storage_types import StorageType
 from sftlens.weights._engine import Engine, best_engine
 from sftlens.weights._kernels import Kernels
 from sftlens.weights._pair import PIECE, CheckpointPair, PairTensor
-from sftlens.weights._restoration import Restoration, repaired
+from sftlens.weights._reading import FLOAT_DTYPES
+from sftlens.weights._restoration import Restoration, cast, repaired
+from sftlens.weights._storage import is_exact, torch_type
 from sftlens.weights._taken import Taken, taken, together
 from sftlens.weights._writer import ModelWriter, copy_companions
 
@@ -21,15 +26,18 @@ def taken_back(
     restorations: Sequence[Restoration],
     *,
     region: str = "all",
+    dtype: StorageType | None = None,
     engine: Engine | None = None,
     advance: Advance = silent,
 ) -> list[Taken]:
-    """What restorations take back, in one pass over the pair and without writing.
+    """Measure what restorations take back, in one pass over the pair and without writing.
 
     Args:
         pair: the aligned checkpoints.
         restorations: each of a region that lies within ``region``.
         region: whose entries are counted; what a restoration does not touch stays tuned.
+        dtype: the storage type that the values are measured in, by default the tuned model's own.
+            What is written or evaluated in another type removes another norm.
         engine: what the pass runs on, by default the fastest there is.
         advance: is told the number of the region's entries done.
     """
@@ -41,8 +49,11 @@ def taken_back(
         found: list[list[Taken]] = [[] for _ in restorations]
         untouched: list[Taken] = []
         own = [n for n, names in enumerate(touched) if tensor.name in names]
-        for view, pieces in repaired(pair, kernels, tensor, [restorations[n] for n in own]):
-            untouched.append(taken(view, view.tuned))
+        ways = [restorations[n] for n in own]
+        for view, pieces in repaired(pair, kernels, tensor, ways, torch_type(dtype)):
+            if len(own) < len(restorations):
+                output = torch_type(dtype) or view.tuned.dtype
+                untouched.append(taken(view, cast(view.tuned, output, tensor.name)))
             for number, piece in zip(own, pieces, strict=True):
                 found[number].append(taken(view, piece))
             advance(len(view.base))
@@ -54,11 +65,50 @@ def taken_back(
     return [together(own) for own in parts]
 
 
+def is_held_by_own_type(
+    pair: CheckpointPair,
+    restoration: Restoration,
+    dtype: StorageType,
+    *,
+    engine: Engine | None = None,
+    advance: Advance = silent,
+) -> bool:
+    """Whether the tuned model's storage types hold all that a restoration gives in another type.
+
+    They do where entries only go back whole. What lies between base and tuned is rounded.
+
+    Args:
+        pair: the aligned checkpoints.
+        restoration: as :func:`sftlens.weights.plan` gives it.
+        dtype: the type that it was evaluated in.
+        engine: what the pass runs on, by default the fastest there is.
+        advance: is told the number of the region's entries done.
+    """
+    if not all(is_exact(t.tuned, dtype, t.tuned) for t in pair.tensors.values()):
+        return False
+
+    def compare(kernels: Kernels, tensor: PairTensor) -> bool:
+        own, other = (
+            repaired(pair, kernels, tensor, [restoration], output)
+            for output in (None, torch_type(dtype))
+        )
+        same = True
+        for (view, [stored]), (_, [evaluated]) in zip(own, other, strict=True):
+            same = same and torch.equal(stored.to(evaluated.dtype), evaluated)
+            advance(len(view.base))
+        return same
+
+    engine = engine or best_engine(pair.num_parameters(restoration.region))
+    engine = _one_at_a_time(engine, [restoration])
+    return all(engine.each(pair.region(restoration.region), compare).values())
+
+
 def write_restoration(
     pair: CheckpointPair,
     restoration: Restoration,
     folder: Path,
     *,
+    dtype: StorageType | None = None,
     engine: Engine | None = None,
     advance: Advance = silent,
 ) -> Taken:
@@ -70,17 +120,18 @@ def write_restoration(
         pair: the aligned checkpoints.
         restoration: as :func:`sftlens.weights.plan` gives it.
         folder: where to write; holds none of the files.
+        dtype: the storage type of the weights, by default the tuned model's own.
         engine: what the pass runs on, by default the fastest there is.
         advance: is told the number of the region's entries done.
 
     Returns:
         What was taken back of the restoration's region.
     """
-    copy_companions(pair, folder)
-    writer = ModelWriter(folder, pair.tuned, pair.tuned_files)
+    copy_companions(pair, folder, dtype)
+    writer = ModelWriter(folder, pair.tuned, pair.tuned_files, dtype)
     engine = engine or best_engine(pair.num_parameters(restoration.region))
-    [found] = apply(pair, restoration.region, [restoration], [writer], engine, advance)
-    write_rest(pair, restoration.region, [writer])
+    [found] = apply(pair, restoration.region, [restoration], [writer], engine, advance, dtype=dtype)
+    write_rest(pair, restoration.region, [writer], dtype)
     return found
 
 
@@ -92,6 +143,7 @@ def apply(
     engine: Engine,
     advance: Advance,
     *,
+    dtype: StorageType | None = None,
     measured: bool = True,
 ) -> list[Taken]:
     """Go over a region once: write what there are writers for, and measure.
@@ -106,7 +158,7 @@ def apply(
         if tensor.name in twins:
             places.append(pair.tuned.tensors[twins[tensor.name]])
         found: list[list[Taken]] = [[] for _ in restorations]
-        for view, pieces in repaired(pair, kernels, tensor, restorations):
+        for view, pieces in repaired(pair, kernels, tensor, restorations, torch_type(dtype)):
             for writer, piece in zip(writers, pieces, strict=bool(writers)):
                 for place in places:
                     writer.write(place, view.start, piece)
@@ -126,20 +178,29 @@ def apply(
     ]
 
 
-def write_rest(pair: CheckpointPair, region: str, writers: Sequence[ModelWriter]) -> None:
-    """Copy the tuned model's bytes of everything outside of the region's compared entries."""
+def write_rest(
+    pair: CheckpointPair,
+    region: str,
+    writers: Sequence[ModelWriter],
+    dtype: StorageType | None = None,
+) -> None:
+    """Write the tuned model's values of everything outside of the region's compared entries."""
     compared = {tensor.name: tensor.num_parameters for tensor in pair.region(region)}
     compared |= {
         twin: compared[original] for twin, original in pair.twins.items() if original in compared
     }
     for name, info in pair.tuned.tensors.items():
-        stored = pair.tuned_files.stored_bytes(info)
-        done = 0
-        if name in compared and info.num_entries:
-            done = compared[name] * ((info.end - info.begin) // info.num_entries)
-        for start in range(done, len(stored), 4 * PIECE):
+        done = compared.get(name, 0)
+        if info.dtype in FLOAT_DTYPES:
+            stored = pair.tuned_files.entries(info)
+            output = torch_type(dtype) or stored.dtype
+        else:  # bytes, whatever they mean
+            stored = pair.tuned_files.stored_bytes(info)
+            output = stored.dtype
+        for start in range(done, len(stored), 2 * PIECE):
+            values = cast(stored[start : start + 2 * PIECE], output, name)
             for writer in writers:
-                writer.write(info, start, stored[start : start + 4 * PIECE])
+                writer.write(info, start, values)
 
 
 def require_outside(out: Path, pair: CheckpointPair) -> None:

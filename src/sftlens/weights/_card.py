@@ -9,6 +9,7 @@ from typing import Any
 
 from sftlens import __version__
 from sftlens.card import metadata
+from sftlens.norms import is_same_norm
 from sftlens.weights._plan import Request
 from sftlens.weights._restored_output import RestoredOutput
 from sftlens.weights._shares import share_label
@@ -70,7 +71,7 @@ def model_card(recipe: Recipe, output: RestoredOutput) -> str:
         f"- made by sftlens {__version__}; `manifest.json` tells everything it depends on",
         "",
         _deed(recipe, output),
-        _norm(output.norm_removed),
+        _norm(output),
         "",
     ]
     lines += [f"- {note}" for note in recipe.notes]
@@ -101,8 +102,8 @@ def _deed(recipe: Recipe, output: RestoredOutput) -> str:
             end = "largest" if request.order == "top" else "smallest"
             return (
                 f"Every parameter of region `{request.region}` was moved towards the base: "
-                f"base + {output.alpha:.6g} (tuned - base), which removes as much of the update as "
-                f"restoring the {share} % of {end} relative change."
+                f"base + {output.alpha:.6g} (tuned - base), the alpha that comes nearest to the "
+                f"norm that restoring the {share} % of {end} relative change removes."
             )
         case "wise-ft":
             return (
@@ -139,7 +140,13 @@ def _restored(recipe: Recipe, output: RestoredOutput, share: str, rule: str) -> 
     )
 
 
-def _norm(removed: float) -> str:
+def _norm(output: RestoredOutput) -> str:
+    removed, stored = output.norm_removed, f"measured on the weights as stored in {output.dtype}"
     if removed < 0:
-        return f"The squared norm of the update grew by {-100 * removed:.2f} %."
-    return f"{100 * removed:.2f} % of the squared norm of the update was removed."
+        return f"The squared norm of the update grew by {-100 * removed:.2f} %, {stored}."
+    told = f"{100 * removed:.2f} % of the squared norm of the update was removed, {stored}"
+    if output.norm_to_match is not None and not is_same_norm(removed, output.norm_to_match):
+        told += (
+            f"; {100 * output.norm_to_match:.2f} % was to be matched, which this type cannot store"
+        )
+    return f"{told}."

@@ -56,6 +56,11 @@ class Loader:
             self._patterns[name] = pattern
             self.groups[target].append(name)
 
+    def dtype(self, group: str) -> torch.dtype:
+        """The type of the parameter that a group becomes."""
+        found: torch.dtype = self._parameters[group].dtype
+        return found
+
     def load(self, group: str, values: Mapping[str, Tensor]) -> None:
         """Set the parameters of a group.
 

@@ -12,8 +12,11 @@ from torch import Tensor
 
 from sftlens.errors import UserError
 from sftlens.progress import Advance, silent
+from sftlens.storage_types import StorageType
+from sftlens.weights._apply import taken_back
 from sftlens.weights._engine import Engine
 from sftlens.weights._half_reset import GroupedTensor, half_reset
+from sftlens.weights._interpolations import interpolation_strengths
 from sftlens.weights._keys import Order, Ranking
 from sftlens.weights._methods import layer_scale
 from sftlens.weights._pair import CheckpointPair, PairTensor
@@ -32,10 +35,11 @@ from sftlens.weights._restoration import (
     Restoration,
     Restored,
     Scaled,
-    matched_interpolation,
 )
 from sftlens.weights._selection import Selection, require_finite, select
 from sftlens.weights._shares import checked_shares, num_of_share
+from sftlens.weights._storage import is_exact
+from sftlens.weights._strengths import MAX_ROUNDS
 
 Method = Literal[
     "relative",
@@ -62,6 +66,7 @@ _WITH_ORDER = {*get_args(Ranking), "interpolation"}
 _COUNTED = {*get_args(Ranking), "ties"}
 _SELECTING = {*_WITH_ORDER, *_COUNTED, "dare"}
 _WITHOUT_SHARE = {"dg-hard"}
+_PASSES_OF_SELECTION = 3
 
 
 class Planned(NamedTuple):
@@ -72,24 +77,32 @@ class Planned(NamedTuple):
     selection: Selection | None = None  # what it goes by, or is measured against
     alpha: float | None = None  # of an interpolation
     num_restored: int | None = None  # entries that have their base value again
+    norm_to_match: float | None = None  # that the strength was searched for, a fraction
 
 
 class Request(NamedTuple):
-    """What was asked for, in words."""
+    """What was asked for, in words.
+
+    ``dtype`` is the storage type that values are evaluated and written in; None leaves each tensor
+    in the tuned model's own.
+    """
 
     method: Method = "relative"
     shares: tuple[float, ...] = ()
     order: Order = "top"
     region: str = "blocks"
     seed: int = 0
+    dtype: StorageType | None = None
 
     def checked(self) -> Request:
         """The same, the region in the normal form of its name.
 
         Raises:
-            UserError: when the region or the method is not known, when a share is no percent,
-                missing or of no use, and when an order has no effect.
+            UserError: when the region, the method or the storage type is not known, when a share
+                is no percent, missing or of no use, and when an order has no effect.
         """
+        if self.dtype is not None and self.dtype not in get_args(StorageType):
+            raise UserError(f"dtype {self.dtype!r}: choose from {', '.join(get_args(StorageType))}")
         method = self.method
         if method not in get_args(Method):
             raise UserError(f"method {method!r}: choose from {', '.join(get_args(Method))}")
@@ -106,13 +119,18 @@ class Request(NamedTuple):
 
     @property
     def passes(self) -> int:
-        """How many times the region is read before anything is written."""
-        return 3 if self.method in _SELECTING else 1
+        """How many times the region is read at most before anything is written."""
+        selecting = _PASSES_OF_SELECTION if self.method in _SELECTING else 1
+        return selecting + (1 + MAX_ROUNDS if self.method == "interpolation" else 0)
 
-    @property
-    def is_counted(self) -> bool:
-        """Whether the selection says what is taken back, so that nothing has to be measured."""
-        return self.method in _COUNTED
+    def is_counted(self, pair: CheckpointPair) -> bool:
+        """Whether the counts of the selection are what is written, so that nothing is measured.
+
+        They are where entries go back whole and the output type holds every value of both sides.
+        """
+        return self.method in _COUNTED and all(
+            is_exact(tensor.tuned, self.dtype, tensor.base) for tensor in pair.region(self.region)
+        )
 
 
 def plan(
@@ -140,7 +158,8 @@ def plan(
         case "ties":
             return [_restored(s) for s in selected(ranking="absolute", order="bottom")]
         case "interpolation":
-            return [match_norm(selection) for selection in selected(order=request.order)]
+            found = selected(order=request.order)
+            return _interpolated(pair, request, found, engine=engine, advance=advance)
         case "dare":
             random = selected(ranking="random", seed=request.seed)
             return [Planned(s.share, Dropped(s), s, num_restored=s.num_restored) for s in random]
@@ -159,10 +178,33 @@ def plan(
             return [Planned(None, Denoised(region=region))]
 
 
-def match_norm(selection: Selection) -> Planned:
-    """The control of a restoration: :func:`matched_interpolation`."""
-    way = matched_interpolation(selection)
-    return Planned(selection.share, way, selection, alpha=way.alpha)
+def _interpolated(
+    pair: CheckpointPair,
+    request: Request,
+    selections: Sequence[Selection],
+    *,
+    engine: Engine | None,
+    advance: Advance,
+) -> list[Planned]:
+    """Interpolations that remove as much of the squared norm as selections do, as it is stored."""
+    region, dtype = request.region, request.dtype
+    if request._replace(method="relative").is_counted(pair):
+        targets = [selection.norm_removed for selection in selections]
+        advance(pair.num_parameters(region))
+    else:
+        ways = [Restored(selection) for selection in selections]
+        taken = taken_back(pair, ways, region=region, dtype=dtype, engine=engine, advance=advance)
+        targets = [one.norm_removed for one in taken]
+    strengths = interpolation_strengths(
+        pair, targets, region=region, dtype=dtype, engine=engine, advance=advance
+    )
+    planned = []
+    for selection, target, strength in zip(selections, targets, strengths, strict=True):
+        way = Interpolation(alpha=1 - strength / 100, region=region)
+        planned.append(
+            Planned(selection.share, way, selection, alpha=way.alpha, norm_to_match=target)
+        )
+    return planned
 
 
 def _restored(selection: Selection) -> Planned:

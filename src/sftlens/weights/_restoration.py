@@ -5,42 +5,68 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property, reduce
 from typing import Any, Protocol
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from sftlens.errors import UserError
+from sftlens.weights._change import Floats, as_float32
 from sftlens.weights._kernels import Kernels
 from sftlens.weights._keys import Criterion
 from sftlens.weights._low_rank import can_be_denoised, denoised_update
 from sftlens.weights._methods import drop_and_rescale, interpolate, restore
-from sftlens.weights._pair import CheckpointPair, PairTensor
+from sftlens.weights._pair import CheckpointPair, PairTensor, Piece
+from sftlens.weights._reading import FLOAT_DTYPES
 from sftlens.weights._selection import Selection
 
 
 class View:
-    """One piece of a tensor, and its keys, made once for all that goes by the same criterion."""
+    """One piece of a tensor, and its keys, made once for all that goes by the same criterion.
 
-    def __init__(self, kernels: Kernels, name: str, start: int, base: Tensor, tuned: Tensor):
-        self.start = start
-        self.base = base  # in the tuned model's storage type, (num_entries,)
-        self.tuned = tuned  # as stored, (num_entries,)
+    Args:
+        kernels: of the pass.
+        name: of the tensor.
+        piece: the tuned side as stored, and the base in that type.
+        dtype: the type to work in, which holds all values of both sides; None for the tuned
+            model's own.
+    """
+
+    def __init__(
+        self, kernels: Kernels, name: str, piece: Piece, dtype: torch.dtype | None = None
+    ) -> None:
+        self.start = piece.start
+        self.base = piece.base  # in the tuned model's storage type, (num_entries,)
+        self.tuned = piece.tuned if dtype is None else piece.tuned.to(dtype)  # (num_entries,)
+        self._stored = piece
         self._kernels = kernels
         self._name = name
         self._keys: tuple[Criterion, Any] | None = None
 
+    @cached_property
+    def floats(self) -> tuple[Floats, Floats]:
+        """The stored values of base and tuned in float32, (num_entries,) each."""
+        return as_float32(self._stored.base), as_float32(self._stored.tuned)
+
+    @cached_property
+    def norm(self) -> float:
+        """The squared norm of the update."""
+        base, tuned = self.floats
+        return float(np.square(tuned - base, dtype=np.float64).sum())
+
     def keys(self, criterion: Criterion) -> Any:
         """The keys of the entries."""
         if self._keys is None or self._keys[0] != criterion:
-            change = self._kernels.change(self.base, self.tuned)
+            change = self._kernels.change(self._stored.base, self._stored.tuned)
             keys = self._kernels.keys(criterion, change, self._name, self.start)
             self._keys = criterion, keys
         return self._keys[1]
 
 
 Repair = Callable[[View], Tensor]
-"""The repaired entries of the next piece of one tensor, in the tuned model's storage type."""
+"""The repaired entries of the next piece of one tensor, in the type of ``View.tuned``."""
 
 
 class Restoration(Protocol):
@@ -214,24 +240,52 @@ def _whole(pair: CheckpointPair, kernels: Kernels, tensor: PairTensor) -> tuple[
     return base.view(shape), tuned.view(shape)
 
 
-def matched_interpolation(selection: Selection) -> Interpolation:
-    """The interpolation that takes as much norm off the update as a selection does.
-
-    alpha = sqrt(1 - norm_removed), so that the squared norm of what is left of the update is the
-    same.
-    """
-    alpha = math.sqrt(1 - selection.norm_removed)
-    return Interpolation(alpha=alpha, region=selection.criterion.region)
-
-
 def repaired(
     pair: CheckpointPair,
     kernels: Kernels,
     tensor: PairTensor,
     restorations: Sequence[Restoration],
+    dtype: torch.dtype | None = None,
 ) -> Iterator[tuple[View, list[Tensor]]]:
-    """The pieces of a tensor, and what each restoration makes of them."""
+    """The pieces of a tensor, and what each restoration makes of them.
+
+    Args:
+        pair: the aligned checkpoints.
+        kernels: of the pass.
+        tensor: one of the pair.
+        restorations: of regions that hold the tensor.
+        dtype: the type of the repaired pieces, by default the one that the tuned model stores the
+            tensor in. Values are computed from what is stored and cast to it once.
+
+    Raises:
+        UserError: when a value is beyond what the type can store.
+    """
     repairs = [restoration.begin(pair, kernels, tensor) for restoration in restorations]
+    stored = FLOAT_DTYPES[tensor.tuned.dtype]
+    output = dtype or stored
+    working = None
+    if output != stored:
+        types = FLOAT_DTYPES[tensor.base.dtype], stored, output
+        working = reduce(torch.promote_types, types)
     for piece in pair.pieces(tensor, kernels.piece_size):
-        view = View(kernels, tensor.name, piece.start, piece.base, piece.tuned)
-        yield view, [repair(view) for repair in repairs]
+        view = View(kernels, tensor.name, piece, working)
+        yield view, [cast(repair(view), output, tensor.name) for repair in repairs]
+
+
+def cast(values: Tensor, dtype: torch.dtype, name: str) -> Tensor:
+    """Values of a tensor in another type.
+
+    Raises:
+        UserError: when a finite value is beyond what the type can store.
+    """
+    if values.dtype == dtype:
+        return values
+    found = values.to(dtype)
+    beyond = torch.isinf(found) & torch.isfinite(values)
+    if beyond.any():
+        type_name = str(dtype).removeprefix("torch.")
+        raise UserError(
+            f"{name!r} holds {float(values[beyond][0]):g}, which {type_name} cannot store; "
+            "choose float32 or bfloat16"
+        )
+    return found

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from sftlens import notebook
 from sftlens.card import stated_licence
@@ -17,29 +17,22 @@ from sftlens.output_folder import open_output
 from sftlens.outputs import require_free
 from sftlens.progress import Advance, silent
 from sftlens.texts import encodable
-from sftlens.weights._apply import apply, require_outside, write_rest
+from sftlens.weights._apply import require_outside, write_rest
 from sftlens.weights._card import Recipe, model_card
 from sftlens.weights._change import DEFINITION
 from sftlens.weights._engine import Engine, best_engine
 from sftlens.weights._finite import require_finite_rest
+from sftlens.weights._measured import carry_out, measure_restorations, output_of
 from sftlens.weights._pair import CheckpointPair
-from sftlens.weights._plan import Planned, Request, plan
+from sftlens.weights._plan import Request, plan
 from sftlens.weights._restoration import Restored
 from sftlens.weights._restored_output import RestoredOutput, outputs_html, outputs_table
 from sftlens.weights._shares import share_label
-from sftlens.weights._taken import Taken
 from sftlens.weights._tensor_table import by_place, tensor_table
 from sftlens.weights._writer import ModelWriter, copy_companions, needed_bytes
 
 if TYPE_CHECKING:
     import polars as pl
-
-
-class Measured(NamedTuple):
-    """A restoration that was asked for, and what it takes back; ``output`` has no path."""
-
-    planned: Planned
-    output: RestoredOutput
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,37 +80,6 @@ class Preview(notebook.Tabular):
         return outputs_html("to be restored", self.outputs, [*self.notes, room])
 
 
-def measure_restorations(
-    pair: CheckpointPair,
-    request: Request,
-    *,
-    engine: Engine | None = None,
-    advance: Advance = silent,
-) -> list[Measured]:
-    """One restoration a share, and what each takes back, as :func:`restore_checkpoints` tells it.
-
-    Args:
-        pair: the aligned checkpoints.
-        request: what to do.
-        engine: what the passes run on, by default the fastest there is.
-        advance: as for :func:`preview_restoration`.
-
-    Raises:
-        UserError: as :func:`select`.
-    """
-    request = request.checked()
-    engine = engine or best_engine(pair.num_parameters(request.region))
-    planned = plan(pair, request, engine=engine, advance=advance)
-    if request.is_counted:
-        sums: list[Taken | None] = [None for _ in planned]
-    else:
-        sums = _repair(pair, request, planned, [], engine, advance)
-    return [
-        Measured(one, _output(pair, request, one, found))
-        for one, found in zip(planned, sums, strict=True)
-    ]
-
-
 def preview_restoration(
     pair: CheckpointPair,
     request: Request,
@@ -148,7 +110,7 @@ def preview_restoration(
     return Preview(
         outputs=[one.output for one in measured],
         tensors=tensor_table(pair.region(request.region), selections) if selections else None,
-        num_bytes=needed_bytes(pair, len(measured)),
+        num_bytes=needed_bytes(pair, len(measured), request.dtype),
         free_bytes=free_bytes(out),
         notes=list(pair.notes),
         casts=[cast._asdict() for cast in pair.casts],
@@ -166,11 +128,11 @@ def restore_checkpoints(
     """Write complete model folders in which part of the update is taken back.
 
     One share makes ``out`` the model folder; several make ``out/share-20`` and so on. A folder
-    holds the weights in the tuned model's storage types and files, its other small files
-    (configuration, tokenizer, chat template, generation configuration), ``manifest.json`` and
-    ``README.md``. All of it appears whole or not at all; memory does not grow with the model, but
-    for methods that look at whole tensors (see docs/methods.md). The pair is read four times at
-    most, however many shares there are.
+    holds the weights in the tuned model's files and storage types, or in the request's, its other
+    small files (configuration, tokenizer, chat template, generation configuration),
+    ``manifest.json`` and ``README.md``. All of it appears whole or not at all; memory does not grow
+    with the model, but for methods that look at whole tensors (see docs/methods.md). The pair is
+    read four times at most, however many shares there are; more often to match a norm.
 
     Args:
         pair: the aligned checkpoints.
@@ -202,21 +164,24 @@ def restore_checkpoints(
     if len(places) < 2:
         places = [Path()]
     config = _config(recipe, request.shares)
+    dtype = request.dtype
     with open_output(out, stage="restore", config=config) as output:
         if output.finished is not None:
             return _finished(out, output.finished)
-        output.require_space(needed_bytes(pair, len(places)), advice="fewer shares")
+        output.require_space(needed_bytes(pair, len(places), dtype), advice="fewer shares")
         require_finite_rest(pair, request.region, engine=engine)
         work = output.work
         for place in places:
             (work / place).mkdir(exist_ok=True)
-            copy_companions(pair, work / place)
-        writers = [ModelWriter(work / place, pair.tuned, pair.tuned_files) for place in places]
+            copy_companions(pair, work / place, dtype)
+        writers = [
+            ModelWriter(work / place, pair.tuned, pair.tuned_files, dtype) for place in places
+        ]
         planned = plan(pair, request, engine=engine, advance=advance)
-        sums = _repair(pair, request, planned, writers, engine, advance)
-        write_rest(pair, request.region, writers)
+        sums = carry_out(pair, request, planned, writers, engine, advance)
+        write_rest(pair, request.region, writers, dtype)
         outputs = [
-            replace(_output(pair, request, p, found), path=out / place)
+            replace(output_of(pair, request, p, found), path=out / place)
             for p, found, place in zip(planned, sums, places, strict=True)
         ]
         for place, one in zip(places, outputs, strict=True):
@@ -239,48 +204,6 @@ def _finished(out: Path, found: dict[str, Any]) -> list[RestoredOutput]:
 
 def _subfolder(share: float) -> str:
     return f"share-{share_label(share)}"
-
-
-def _repair(
-    pair: CheckpointPair,
-    request: Request,
-    planned: Sequence[Planned],
-    writers: Sequence[ModelWriter],
-    engine: Engine,
-    advance: Advance,
-) -> list[Taken | None]:
-    """Go over the region once: write what there are writers for, measure what is not counted."""
-    ways = [p.restoration for p in planned]
-    if request.is_counted:
-        apply(pair, request.region, ways, writers, engine, advance, measured=False)
-        return [None for _ in planned]
-    return [*apply(pair, request.region, ways, writers, engine, advance)]
-
-
-def _output(
-    pair: CheckpointPair, request: Request, planned: Planned, found: Taken | None
-) -> RestoredOutput:
-    selection = planned.selection
-    counted = planned.num_restored is not None
-    ranked = selection if counted else None
-    if found is None:
-        assert selection is not None
-        num_restored_changed, norm_removed = selection.num_restored_changed, selection.norm_removed
-    else:
-        num_restored_changed, norm_removed = found.num_returned, found.norm_removed
-    return RestoredOutput(
-        share=planned.share,
-        path=None,
-        num_parameters=pair.num_parameters(request.region),
-        num_restored=planned.num_restored,
-        num_restored_changed=num_restored_changed if counted else None,
-        num_restored_small_base=ranked.num_restored_small_base if ranked else None,
-        num_restored_zero_base=ranked.num_restored_zero_base if ranked else None,
-        num_ties=ranked.num_ties if ranked else None,
-        norm_removed=norm_removed,
-        alpha=planned.alpha,
-        warning=selection.warning if selection else None,
-    )
 
 
 def _describe(folder: Path, recipe: Recipe, output: RestoredOutput) -> None:

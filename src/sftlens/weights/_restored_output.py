@@ -30,6 +30,8 @@ class RestoredOutput:
     """Percent, in the sense of the method; None for a method without strength."""
     path: Path | None
     """The model folder; None where nothing was written."""
+    dtype: str
+    """The storage type of the values, ``bfloat16``; of a region in several ``A and B``."""
     num_parameters: int
     """Of the region."""
     num_restored: int | None
@@ -43,8 +45,11 @@ class RestoredOutput:
     num_ties: int | None
     """How many are ranked like the last one restored; None where no ranking cuts the region."""
     norm_removed: float
-    """Share of the squared norm of the region's update that is removed, a fraction; negative where
-    the method enlarges the update."""
+    """Share of the squared norm of the region's update that is removed, a fraction, measured on the
+    values as they are stored in ``dtype``; negative where the method enlarges the update."""
+    norm_to_match: float | None
+    """What ``norm_removed`` was to be, where the strength was searched for; it is missed where the
+    storage type has no values for it."""
     alpha: float | None
     """Of an interpolation."""
     warning: str | None
@@ -60,7 +65,7 @@ def outputs_table(outputs: Sequence[RestoredOutput]) -> pl.DataFrame:
     import polars as pl
 
     nullable = {
-        **dict.fromkeys(("share", "alpha"), pl.Float64),
+        **dict.fromkeys(("share", "alpha", "norm_to_match"), pl.Float64),
         **dict.fromkeys(_COUNTS, pl.Int64),
         **dict.fromkeys(("path", "warning"), pl.String),
     }

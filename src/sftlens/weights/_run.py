@@ -115,6 +115,6 @@ def run_preview(base: str, tuned: str, request: Request, out: Path) -> Preview:
     """
     request = request.checked()
     pair = open_pair(resolve_model(base), resolve_model(tuned, adapter=True))
-    total = (request.passes + (not request.is_counted)) * pair.num_parameters(request.region)
+    total = (request.passes + (not request.is_counted(pair))) * pair.num_parameters(request.region)
     with progress("selecting", total) as advance:
         return preview_restoration(pair, request, out, advance=advance)

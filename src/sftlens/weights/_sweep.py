@@ -13,7 +13,7 @@ from sftlens.weights._kernels import Kernels
 from sftlens.weights._loading import Loader
 from sftlens.weights._methods import bits
 from sftlens.weights._pair import CheckpointPair, PairTensor
-from sftlens.weights._restoration import Restoration, repaired
+from sftlens.weights._restoration import Restoration, cast, repaired
 
 
 class Sweep:
@@ -24,9 +24,11 @@ class Sweep:
     ...         sweep.step(planned.restoration)
     ...         evaluate(model)
 
-    After a step the model is the one that :func:`restore_checkpoints` would write and
-    ``from_pretrained`` would load; at the end of the block it is the tuned one again, bit for bit.
-    One tensor, or one that several stored tensors are packed into, is in memory beside the model.
+    After a step the model is the one that :func:`restore_checkpoints` would write in the type that
+    the model was loaded in, and ``from_pretrained`` would load; at the end of the block it is the
+    tuned one again, bit for bit. A model that was loaded in float32 is restored in float32,
+    whatever the storage type, and what is measured of it belongs to that type. One tensor, or
+    one that several stored tensors are packed into, is in memory beside the model.
 
     Args:
         model: the tuned model, loaded from the pair's tuned folder, in any type, on any device. Of
@@ -76,28 +78,37 @@ class Sweep:
         repaired_names = {tensor.name for tensor in region}
         for group in sorted(groups):
             values = {}
+            dtype = self._loader.dtype(group)
             for name in self._loader.groups[group]:
                 tensor = self._pair.tensors[name]
                 own = restoration if name in repaired_names else None
-                values[name] = stored_values(self._pair, kernels, tensor, own)
+                values[name] = stored_values(self._pair, kernels, tensor, own, dtype)
             self._loader.load(group, values)
             if restoration is None:
                 self._moved.discard(group)
 
 
 def stored_values(
-    pair: CheckpointPair, kernels: Kernels, tensor: PairTensor, restoration: Restoration | None
+    pair: CheckpointPair,
+    kernels: Kernels,
+    tensor: PairTensor,
+    restoration: Restoration | None,
+    dtype: torch.dtype | None = None,
 ) -> Tensor:
     """A tensor of the pair as a restoration leaves it, or tuned, as it would be stored.
 
-    Values in the tuned model's shape and storage type, the rows that the base lacks among them.
+    Values in the tuned model's shape, the rows that the base lacks among them, and in ``dtype``,
+    by default the tuned model's storage type.
     """
     tuned = pair.tuned_files.entries(tensor.tuned)
+    output = dtype or tuned.dtype
     if restoration is None:
         return tuned.view(tensor.tuned.shape)
-    values = torch.empty_like(tuned)
+    values = torch.empty(len(tuned), dtype=output)
     places = bits(values)
-    for view, [piece] in repaired(pair, kernels, tensor, [restoration]):
+    for view, [piece] in repaired(pair, kernels, tensor, [restoration], output):
         places[view.start : view.start + len(piece)] = bits(piece)
-    places[tensor.num_parameters :] = bits(tuned[tensor.num_parameters :])
+    places[tensor.num_parameters :] = bits(
+        cast(tuned[tensor.num_parameters :], output, tensor.name)
+    )
     return values.view(tensor.tuned.shape)

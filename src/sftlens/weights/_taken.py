@@ -33,11 +33,12 @@ class Taken(NamedTuple):
 
 def taken(view: View, repaired: Tensor) -> Taken:
     """What was taken back of one piece."""
-    base, tuned, after = (as_float32(side) for side in (view.base, view.tuned, repaired))
+    base, tuned = view.floats
+    after = as_float32(repaired)
     returned = bits(repaired) == bits(view.base.to(repaired.dtype))
     return Taken(
         num_returned=int(np.count_nonzero(returned & (base != tuned))),
-        norm=float(np.square(tuned - base, dtype=np.float64).sum()),
+        norm=view.norm,
         norm_left=float(np.square(after - base, dtype=np.float64).sum()),
     )
 

@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import NamedTuple
 
 import polars as pl
 
+from sftlens.norms import is_same_norm
 from sftlens.report._answers import RELATIVE, TUNED, Row
 from sftlens.report.inference._claim import Claim, Compared
 from sftlens.report.inference._evidence import Evidence, NotMeasuredError, Term, headlines
 
+INTERPOLATION = "interpolation"
 CONTROLS = {
     "random": "as many entries at random",
     "absolute": "the entries of the largest absolute change",
     "small-base": "the entries whose base value is smallest",
     "relative-bottom": "the entries of the smallest relative change",
-    "interpolation": "plain interpolation that removes the same norm",
+    INTERPOLATION: "plain interpolation that removes the same norm",
 }
 MARGIN = 0.02  # of accuracy: a loss below it counts for none
 UNNEEDED = 0.9
@@ -213,7 +215,29 @@ def _over_control(evidence: Evidence, *, control: str, domain: str, own_best: bo
     if not pairs:
         raise NotMeasuredError(f"the control {control} was not scored")
     at = "each at its own best" if own_best else f"both at {_told(shares)}"
+    if control == INTERPOLATION and not own_best:
+        _require_same_norm(evidence, [pair[0].run for pair in pairs], shares)
     return compare(evidence, pairs, domain, f"relative minus {control}, {at}")
+
+
+def _require_same_norm(evidence: Evidence, runs: Sequence[str], shares: Sequence[float]) -> None:
+    """Refuse to judge a control of the same norm that removes another one.
+
+    Raises:
+        NotMeasuredError: when the norms of a run are not known, or differ.
+    """
+    table = evidence.of_known_runs("restorations").select("run", "method", "share", "norm_removed")
+    norms = {tuple(key): norm for *key, norm in table.drop_nulls().iter_rows()}
+    for run, share in zip(runs, shares, strict=True):
+        target, own = (norms.get((run, name, share)) for name in (RELATIVE, INTERPOLATION))
+        if target is None or own is None:
+            raise NotMeasuredError(f"the norms that {run} had removed at {share:g} % are not known")
+        if not is_same_norm(own, target):
+            raise NotMeasuredError(
+                f"{run} at {share:g} %: interpolation removed {100 * own:.3g} % of the squared "
+                f"norm and relative {100 * target:.3g} %; the type that the models were asked in "
+                "has no interpolation nearer to it"
+            )
 
 
 def _unneeded(evidence: Evidence, *, measure: str) -> Compared:

@@ -191,6 +191,7 @@ def _content(
         "domains": [(domain, DOMAIN_NAMES[domain]) for domain in answers.domains],
         "heat": {domain: _listings.heat_rows(answers, domain) for domain in answers.domains},
         "restored_levels": list(effects.restorations),
+        "dtype": tables.dtype,
         "levels": [(f"level {level}", mark) for level, mark in enumerate(LEVELS)],
         "methods": [(method_name(method), method_mark(method)) for method in shown],
         "num_other_methods": len(methods) - len(shown),
