@@ -23,6 +23,7 @@ python3 -m venv "$folder/venv"
 cat > "$folder/ask.py" <<'PYTHON'
 import importlib.util
 import json
+import os
 import pathlib
 import sys
 import urllib.error
@@ -65,7 +66,6 @@ refused = ask(5) is None
 sys.stdout.flush()
 as_seen = counts == {1: 6, 4: 6} and refused
 print("as seen before" if as_seen else "the behaviour has changed", flush=True)
-import os
 os._exit(0 if as_seen else 1)  # the server's threads would wait
 PYTHON
 "$folder/venv/bin/python" "$folder/ask.py" 2> "$folder/log" || { tail -5 "$folder/log"; exit 1; }
