@@ -451,7 +451,7 @@ def test_the_environments_proxy_leads_elsewhere(through_proxy: CompletionsServer
         ("https://[::1]:8000/v1", ["[::1]"]),
         ("http://0.0.0.0:8000/v1", ["0.0.0.0"]),
         ("http://model.localhost/v1", ["model.localhost"]),
-        ("http://10.0.0.1/v1", []),
+        ("http://192.0.2.1/v1", []),
         ("http://localhost.example.org/v1", []),
     ],
 )
