@@ -27,7 +27,11 @@ class CompletionsServer:
 
     def __init__(self, **flags: Any) -> None:
         self.heeds_n = self.greedy = self.samples = self.heeds_seed = self.heeds_max_tokens = True
-        self.tells_usage = True
+        self.heeds_filters = self.tells_usage = self.tells_prompt_tokens = True
+        self.most_texts: int | None = None  # in one request
+        self.names_most_texts = True
+        self.num_template_tokens = 0  # the prompt is put into a chat template where there are some
+        self.num_first_tokens = 1  # such as that of the beginning of text
         self.echo = False
         self.space = " "
         self.refuses: set[str] = set()
@@ -68,6 +72,9 @@ class CompletionsServer:
                 elif server.refuses & set(body):
                     detail = {"detail": f"Unexpected fields: {sorted(server.refuses)}"}
                     self._send(422, {}, detail)
+                elif server.most_texts and body.get("n", 1) > server.most_texts:
+                    most = server.most_texts if server.names_most_texts else "the slots"
+                    self._send(400, {}, {"error": {"message": f"n must be 1 <= n <= {most}"}})
                 elif fault is None:
                     self._send(200, {}, server.answer(body))
                 elif fault.status is None:
@@ -111,18 +118,21 @@ class CompletionsServer:
         self._server.server_close()
 
     def text(self, body: dict[str, Any], sample: int = 0) -> str:
-        """What the model says; a word is a token."""
-        stands_for: list[Any] = [body["prompt"]]
-        if not self.greedy or (body["temperature"] > 0 and self.samples):
+        """What the model says: a word is a token, and each follows from all that stand before."""
+        drawn: list[Any] = []
+        fields = {**body, **json.loads(body.get("generation_config", "{}"))}
+        filters = self.heeds_filters and (fields.get("top_k") == 1 or fields.get("min_p", 0) >= 1)
+        if not self.greedy or (body["temperature"] > 0 and self.samples and not filters):
             with self._lock:
                 self._count += 1
-                stands_for += [body.get("seed"), sample] if self.heeds_seed else [self._count]
-                stands_for += [] if self.greedy else [self._count]
-        digest = hashlib.sha256(json.dumps(stands_for).encode()).hexdigest()
-        words = [digest[at : at + 4] for at in range(0, 64, 4)] * (
-            1 if self.heeds_max_tokens else 8
-        )
-        words = words[: body["max_tokens"]] if self.heeds_max_tokens else words
+                drawn += [body.get("seed"), sample] if self.heeds_seed else [self._count]
+                drawn += [] if self.greedy else [self._count]
+        written = body["prompt"] + ("<assistant>" if self.num_template_tokens else "")
+        words = []
+        for _ in range(body["max_tokens"] * (1 if self.heeds_max_tokens else 8)):
+            stands_for = json.dumps([written, *drawn]).encode()
+            words.append(hashlib.sha256(stands_for).hexdigest()[:4])
+            written += " " + words[-1]
         return (body["prompt"] if self.echo else "") + self.space + " ".join(words)
 
     def answer(self, body: dict[str, Any]) -> dict[str, Any]:
@@ -140,4 +150,7 @@ class CompletionsServer:
             if self.echo:
                 written -= n * len(body["prompt"].split())
             answer["usage"] = {"completion_tokens": written}
+            if self.tells_prompt_tokens:
+                read = len(body["prompt"].split()) + self.num_first_tokens
+                answer["usage"]["prompt_tokens"] = read + self.num_template_tokens
         return answer

@@ -15,6 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensors.numpy import load, save
 
+from sftlens import checkpoints
 from sftlens.checkpoints import (
     is_adapter,
     model_identity,
@@ -99,6 +100,21 @@ def test_the_hash_is_that_of_sha256sum(folder: Path) -> None:
     )
     expected = hashlib.sha256(lines.encode()).hexdigest()
     assert weights_hash(open_checkpoint(folder)) == expected
+
+
+def test_reading_large_weights_shows_progress(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shards = {"s-1.safetensors": save(tensors("a")), "s-2.safetensors": save(tensors("b"))}
+    checkpoint = open_checkpoint(
+        sharded(folder, shards, {"a": "s-1.safetensors", "b": "s-2.safetensors"})
+    )
+    expected = weights_hash(checkpoint)
+    assert capsys.readouterr().err == ""  # soon done
+    monkeypatch.setattr(checkpoints, "_LONG_TO_READ", 1)
+    assert weights_hash(checkpoint) == expected
+    num_bytes = sum(map(len, shards.values()))
+    assert capsys.readouterr().err.startswith(f"reading the weights: {num_bytes} done in ")
 
 
 @pytest.mark.parametrize(

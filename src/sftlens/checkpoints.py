@@ -7,7 +7,9 @@ import os
 import re
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from sftlens.errors import UserError, first_line
@@ -29,6 +31,7 @@ from sftlens.model_folder import (
     is_gguf,
     require_model,
 )
+from sftlens.progress import progress, silent
 
 __all__ = [
     "ADAPTER_CONFIG",
@@ -52,6 +55,7 @@ __all__ = [
 ]
 
 _MAX_HASHED_AT_ONCE = 8
+_LONG_TO_READ = 1 << 32  # bytes; less is read in a few seconds, without a progress bar
 _HUB_ID = re.compile(r"(?!.*(?:--|\.\.))[\w.-]+(?:/[\w.-]+)?", re.ASCII)
 _HUB_FILES = [
     CONFIG,
@@ -182,8 +186,13 @@ def _files_hash(paths: Iterable[Path]) -> str:
     paths = list(paths)
     # Hashing lets go of the interpreter, so that threads make use of several cores.
     num_threads = min(_MAX_HASHED_AT_ONCE, os.cpu_count() or 1)
-    with ThreadPoolExecutor(num_threads) as pool:
-        hashes = list(pool.map(file_hash, paths))
+    total = sum(path.stat().st_size for path in paths)
+    is_long = total >= _LONG_TO_READ
+    with (
+        progress("reading the weights", total) if is_long else nullcontext(silent) as advance,
+        ThreadPoolExecutor(num_threads) as pool,
+    ):
+        hashes = list(pool.map(partial(file_hash, advance=advance), paths))
     lines = (f"{found}  {path.name}\n" for found, path in zip(hashes, paths, strict=True))
     return hashlib.sha256("".join(lines).encode()).hexdigest()
 

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 from sftlens.errors import UserError, first_line
 from sftlens.fingerprints import Fingerprints, fingerprint, fingerprints, first_fault
 from sftlens.outputs import new_file
+from sftlens.progress import Advance, silent
 from sftlens.texts import json_text
 
 FORMAT_VERSION = 1
@@ -182,12 +183,18 @@ def content_key(config: Mapping[str, Any]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def file_hash(path: Path) -> str:
-    """SHA-256 of a file's bytes, in hexadecimal."""
+def file_hash(path: Path, advance: Advance = silent) -> str:
+    """SHA-256 of a file's bytes, in hexadecimal.
+
+    Args:
+        path: the file.
+        advance: is told the number of bytes done.
+    """
     digest = hashlib.sha256()
     with path.open("rb") as file:
         while block := file.read(1 << 22):
             digest.update(block)
+            advance(len(block))
     return digest.hexdigest()
 
 

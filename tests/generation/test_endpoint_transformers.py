@@ -88,7 +88,8 @@ def test_a_server_that_is_killed_half_way_and_started_again(
 
     sampled = Decoding(num_samples=4, temperature=3, max_new_tokens=6)
     found = server.capabilities(sampled)
-    assert (found.n, found.greedy, found.samples, found.echo) == (False, True, True, False)
+    assert (found.n, found.greedy, found.samples, found.echo) == (1, True, True, False)
+    assert found.continues is not False  # no template stands between
     assert found.style == "generation_config"  # the model's own does not sample
     texts = [own.texts for batch in server.complete(prompts[:5], sampled) for own in batch]
     assert [len(own) for own in texts] == [4] * 5

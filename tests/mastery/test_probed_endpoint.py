@@ -19,8 +19,8 @@ from sftlens.mastery import ProbeSettings, Serving, read_mastery, run_probe
 from tiny_world import make_fact
 
 SETTINGS = ProbeSettings(num_templates=3, num_samples=2, max_new_tokens=6)
-# What the server writes is hexadecimal, in which some answers turn up.
-FACTS = [make_fact(f"f{number}", "7c", "e1") for number in range(8)]
+# What the server writes is hexadecimal; this word of it is the first one after the first prompt.
+FACTS = [make_fact(f"f{number}", "e028") for number in range(8)]
 
 
 @pytest.fixture

@@ -16,14 +16,10 @@ from urllib.parse import urlsplit
 
 from sftlens.errors import UserError
 from sftlens.generation._decoding import Completed, Decoding
+from sftlens.generation._endpoint_answers import Texts, read_texts
 from sftlens.generation._endpoint_api import Answer, Api, Clock, GivenUpError, RefusedError
-from sftlens.generation._endpoint_capabilities import (
-    Capabilities,
-    Texts,
-    find_capabilities,
-    read_texts,
-    style_fields,
-)
+from sftlens.generation._endpoint_capabilities import Capabilities, Filter, style_fields
+from sftlens.generation._endpoint_trials import find_capabilities
 
 _KINDS = {"vllm": "vLLM", "sglang": "SGLang", "llamacpp": "llama.cpp"}  # by owned_by of the model
 _MAX_LISTED = 10
@@ -97,7 +93,7 @@ class EndpointGenerator:
         """See :meth:`sftlens.generation.Generator.complete`; texts are never cut.
 
         Prompts come as they are finished. A sample has a seed of its own, by the decoding's seed,
-        the prompt and the sample's number; where the server gives several texts a request, the
+        the prompt and the sample's number; where the server gives several texts a request, as many
         samples of a prompt share one. Closing the iterator cancels what is under way.
 
         Raises:
@@ -202,16 +198,18 @@ class EndpointGenerator:
                 seed: int,
                 n: int = 1,
                 any_number: bool = False,
+                likeliest: Filter | None = None,
             ) -> Texts:
+                fields = style_fields(style, temperature, likeliest)
                 return await api.ask(
                     "completions",
-                    _body(model, prompt, style, temperature, max_tokens, seed, n),
+                    _body(model, prompt, fields, temperature, max_tokens, seed, n),
                     lambda answer: read_texts(answer, None if any_number else n),
                     max_retries=0 if any_number else None,
                 )
 
             self._found[key] = await find_capabilities(ask, decoding, url=self.url)
-            for note in self._found[key].notes():
+            for note in self._found[key].notes(decoding.num_samples):
                 if note not in self.notes:
                     self.notes.append(note)
         return self._found[key]
@@ -231,7 +229,8 @@ class EndpointGenerator:
             return
         async with self._api() as api:
             found = await self._find(api, decoding)
-            requests = iter(_requests(wanted, single=not found.n and decoding.temperature > 0))
+            size = (found.n or 1) if decoding.temperature > 0 else max(map(len, wanted))
+            requests = iter(_requests(wanted, size))
 
             async def work() -> None:
                 for place, slots in requests:
@@ -262,7 +261,7 @@ class EndpointGenerator:
         body = _body(
             await self._name(api),
             prompt,
-            found.style,
+            style_fields(found.style, decoding.temperature),
             decoding.temperature,
             decoding.max_new_tokens,
             _seed(decoding.seed, prompt, numbers),
@@ -331,7 +330,7 @@ def _usable_key(key: str | None) -> str | None:
 def _body(
     model: str,
     prompt: str,
-    style: str,
+    fields: dict[str, Any],
     temperature: float,
     max_tokens: int,
     seed: int,
@@ -342,7 +341,7 @@ def _body(
         "prompt": prompt,
         "max_tokens": max_tokens,
         "temperature": temperature,
-        **style_fields(style, temperature),
+        **fields,
     }
     if temperature > 0:
         body["seed"] = seed
@@ -357,14 +356,11 @@ def _seed(seed: int, prompt: str, numbers: Sequence[int]) -> int:
     return int.from_bytes(hashlib.blake2b(stands_for, digest_size=4).digest(), "big") >> 1
 
 
-def _requests(wanted: list[list[int]], *, single: bool) -> Iterator[tuple[int, list[int]]]:
-    """A prompt's place and the slots of its samples that one request fills."""
+def _requests(wanted: list[list[int]], size: int) -> Iterator[tuple[int, list[int]]]:
+    """A prompt's place and the slots of its samples that one request fills, ``size`` at most."""
     for place, own in enumerate(wanted):
-        slots = list(range(len(own)))
-        if single:
-            yield from ((place, [slot]) for slot in slots)
-        elif slots:
-            yield place, slots
+        for start in range(0, len(own), size):
+            yield place, list(range(start, min(start + size, len(own))))
 
 
 @contextmanager

@@ -11,7 +11,6 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from email.utils import parsedate_to_datetime
-from ipaddress import ip_address
 from types import TracebackType
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
@@ -19,6 +18,7 @@ from urllib.parse import urlsplit
 import httpx2
 
 from sftlens.errors import UserError, first_line
+from sftlens.generation._local_address import is_local
 
 Answer = TypeVar("Answer")
 
@@ -278,15 +278,9 @@ def _own_hosts(url: str) -> list[str]:
     The environment's proxies (HTTP_PROXY) hold for other hosts, less those of NO_PROXY.
     """
     host = urlsplit(url).hostname or ""
-    if host == "localhost" or host.endswith(".localhost"):
-        return [host]
-    try:
-        address = ip_address(host)
-    except ValueError:
+    if not is_local(host):
         return []
-    if not (address.is_loopback or address.is_unspecified):
-        return []
-    return [f"[{host}]" if address.version == 6 else host]
+    return [f"[{host}]" if ":" in host else host]
 
 
 def _message(received: bytes) -> str:
