@@ -65,7 +65,7 @@ def controls(
         norm_removed: what it removes of the whole update's squared norm, a fraction.
         restorations: of the pair.
         seed: of the random choice.
-        advance: is told the number of entries done.
+        advance: is told the number of controls done, :data:`METHODS` in all.
 
     Returns:
         None at all where the candidate removes nothing or adds to the update.
@@ -75,18 +75,19 @@ def controls(
     if norm_removed <= 0:
         return []
     everything = [Interpolation(alpha=1, region=region)]
-    [whole] = taken_back(pair, everything, dtype=dtype, advance=advance)
-    [part] = taken_back(pair, everything, region=region, dtype=dtype, advance=advance)
+    [whole] = taken_back(pair, everything, dtype=dtype)
+    [part] = taken_back(pair, everything, region=region, dtype=dtype)
     if part.norm <= 0:
         return []
     wanted = min(1.0, norm_removed * whole.norm / part.norm)
     ways = []
     for method, order in METHODS:
         request = Request(method=method, order=order, region=region, seed=seed, dtype=dtype)
-        [found] = match_removed_norm(pair, request, [wanted], advance=advance)
+        [found] = match_removed_norm(pair, request, [wanted])
         ways.append(Way(method, found.restoration.output.share, order, region))
+        advance(1)
     made = [restorations.of(Candidate(way)) for way in ways]
-    measured = taken_back(pair, made, dtype=dtype, advance=advance)
+    measured = taken_back(pair, made, dtype=dtype)
     return [
         Control(Candidate(way), taken.norm_removed, norm_removed)
         for way, taken in zip(ways, measured, strict=True)
