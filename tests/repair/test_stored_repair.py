@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import polars as pl
@@ -13,10 +15,12 @@ from transformers import AutoModelForCausalLM
 
 from sftlens.generation import load_model
 from sftlens.norms import is_same_norm
-from sftlens.repair import RepairResult, run_repair
+from sftlens.progress import Advance
+from sftlens.repair import RepairResult, _controls, run_repair
 from sftlens.repair._candidates import Candidate, Restorations, Way
 from sftlens.repair._controls import controls
 from sftlens.repair._examine import Model
+from sftlens.repair._explain import Written, _stored
 from sftlens.weights import Interpolation, copy_companions, open_pair, taken_back
 
 
@@ -153,3 +157,29 @@ def test_the_norm_of_a_control_is_that_of_what_is_asked(
         assert control.norm_removed == pytest.approx(taken / whole, abs=1e-4)
     # In float16 one unit of bfloat16 has seven values between its ends, in bfloat16 none.
     assert found[-1].is_matched == (dtype == "float32")
+
+
+def test_matching_the_controls_shows_its_progress(
+    pair16: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    totals, steps = [], []
+
+    @contextmanager
+    def recorded(stage: str, total: int) -> Iterator[Advance]:
+        assert stage == "matching controls"
+        totals.append(total)
+        yield steps.append
+
+    monkeypatch.setattr(_controls, "progress", recorded)
+    restorations = Restorations(open_pair(*pair16), SETTINGS)
+    assert controls(Candidate(Way("relative", 10.0)), 0.03, restorations, seed=0)
+    assert [sum(steps)] == totals
+
+
+def test_base_values_that_the_tuned_type_does_not_hold_are_no_other_norm() -> None:
+    """A base in float32 goes back as it is, and rounding it to bfloat16 removes as much."""
+    front = [{"role": "chosen", "norm_removed": 0.475}]
+    told = _stored(front, "float32", Written("float32", "bfloat16", 0.4751))
+    assert "bfloat16, the tuned model's type, does not hold all of its values. Load it in" in told
+    told = _stored(front, "float32", Written("float32", "bfloat16", 0.3))
+    assert "it would remove 30.0 % of the squared norm instead of 47.5 %. Load it in" in told

@@ -64,7 +64,10 @@ def removed(pair: CheckpointPair, after: Mapping[str, torch.Tensor], region: str
     left = full = 0.0
     for name in (tensor.name for tensor in pair.region(region)):
         origin = base[name].to(tuned[name].dtype).double()  # a cast is no change
-        left += float((after[name].double() - origin).square().sum())
+        squares = (after[name].double() - origin).square()
+        if base[name].dtype != tuned[name].dtype:  # the base's own value leaves nothing
+            squares[after[name] == base[name].to(after[name].dtype)] = 0
+        left += float(squares.sum())
         full += float((tuned[name].double() - origin).square().sum())
     return 1 - left / full
 
@@ -146,7 +149,7 @@ def test_a_strength_that_rounding_undoes_is_reported(ulp: CheckpointPair) -> Non
     assert exact.output.norm_removed == pytest.approx(1 - 0.7**2, rel=1e-3)
     assert exact.output.warning is None
     assert stored.output.norm_removed < 0.3
-    assert "removes 51.00 % of the squared norm, and" in stored.output.warning
+    assert "wise-ft removes 51.00 % of the squared norm in float32, and" in stored.output.warning
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16"])
@@ -198,7 +201,7 @@ def test_float32_in_bfloat16_is_rounded_once(tmp_path: Path) -> None:
 
 
 def test_counts_stand_for_what_is_stored_only_where_they_are_exact(tmp_path: Path) -> None:
-    """A base of another type is rounded on its way back, so that some of the update stays."""
+    """They are where the type that is written holds all that the tuned model has."""
     base = save_model(tmp_path / "base", "llama", **WIDE)
 
     def trained(tensors: Tensors) -> Tensors:
@@ -207,9 +210,10 @@ def test_counts_stand_for_what_is_stored_only_where_they_are_exact(tmp_path: Pat
     tuned = write_copy(base, tmp_path / "tuned", trained)
     pair = open_pair(base, tuned)
     request = Request("random", (50,))
-    assert not request.is_counted(pair)
+    assert request.is_counted(pair)
     assert request._replace(dtype="float32").is_counted(pair)
-    for dtype in (None, "float32"):
+    assert not request._replace(dtype="float16").is_counted(pair)
+    for dtype in (None, "float32", "float16"):
         [output] = write_restored(
             base, tuned, [50], tmp_path / f"{dtype}", method="random", dtype=dtype
         )
@@ -217,6 +221,60 @@ def test_counts_stand_for_what_is_stored_only_where_they_are_exact(tmp_path: Pat
         assert output.norm_removed == pytest.approx(removed(pair, after, "blocks"), abs=1e-6)
         [one] = measure_restorations(pair, request._replace(dtype=dtype))
         assert one.output.norm_removed == pytest.approx(output.norm_removed, abs=1e-9)
+
+
+@pytest.mark.parametrize("dtype", [None, "float32", "float16"])
+@pytest.mark.parametrize("types", [("float32", "bfloat16"), ("bfloat16", "float32")])
+def test_what_goes_back_is_the_bases_own_value(
+    folders: tuple[Path, Path], tmp_path: Path, types: tuple[str, str], dtype: str | None
+) -> None:
+    """Rounded once, to the type that is written, and not to the tuned model's before."""
+    base = save_model(tmp_path / "base", "llama", dtype=TYPES[types[0]], **WIDE)
+    update = {name: t.to(TYPES[types[1]]) for name, t in read_tensors(folders[1]).items()}
+    tuned = write_copy(base, tmp_path / "tuned", lambda _: update)
+    before, after = read_tensors(base), read_tensors(tuned)
+    output = TYPES[dtype or types[1]]
+    for method in ("relative", "wise-ft", "breadcrumbs", "dare"):
+        words = {"method": method, "region": "all", "dtype": dtype}
+        [everything] = write_restored(base, tuned, [100], tmp_path / method, **words)
+        found = read_tensors(everything.path)
+        assert all(same_bits(found[name], before[name].to(output)) for name in before)
+        assert everything.norm_removed == pytest.approx(1, abs=1e-9)
+    pair = open_pair(base, tuned)
+    request = Request("relative", (50,), region="all")
+    [half] = write_restored(base, tuned, [50], tmp_path / "half", region="all", dtype=dtype)
+    [selected] = plan(pair, request)
+    found = read_tensors(half.path)
+    for name in before:
+        mask = torch.cat([torch.from_numpy(m) for _, m in selected.selection.masks(pair, name)])
+        expected = torch.where(mask.view(found[name].shape), before[name].to(output), after[name])
+        assert same_bits(found[name], expected.to(output))
+    assert half.norm_removed == pytest.approx(removed(pair, found, "all"), abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("method", "share"), [("lines", 20), ("lines", 60), ("dare", 20), ("wise-ft", 10)]
+)
+def test_every_method_that_scales_says_what_rounding_made_of_it(
+    ulp: CheckpointPair, method: str, share: float
+) -> None:
+    request = Request(method, (share,))
+    [stored] = measure_restorations(ulp, request)
+    [exact] = measure_restorations(ulp, request._replace(dtype="float32"))
+    assert exact.output.warning is None or "stored in" not in exact.output.warning
+    found = [one.output.norm_removed for one in (exact, stored)]
+    percents = [f"{100 * abs(one):.2f} %" for one in found]
+    deeds = ["adds" if one < 0 else "removes" for one in found]
+    assert (
+        f"share {share}: {method} {deeds[0]} {percents[0]} of the squared norm in float32, and "
+        f"{deeds[1]} {percents[1]} as stored in bfloat16 (--dtype float32 stores it)"
+    ) in stored.output.warning
+
+
+@pytest.mark.parametrize("method", ["relative", "ties", "breadcrumbs", "fapm", "half-reset"])
+def test_what_goes_back_whole_needs_no_such_warning(ulp: CheckpointPair, method: str) -> None:
+    [stored] = measure_restorations(ulp, Request(method, (20,)))
+    assert "stored in" not in (stored.output.warning or "")
 
 
 def test_a_model_in_float32_is_restored_in_float32(

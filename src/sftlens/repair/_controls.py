@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from sftlens.norms import is_same_norm
-from sftlens.progress import Advance, silent
+from sftlens.progress import progress
 from sftlens.repair._candidates import OUTSIDE, REGION, TUNED, Candidate, Restorations, Way
 from sftlens.weights import (
     Interpolation,
@@ -13,6 +13,7 @@ from sftlens.weights import (
     Order,
     Request,
     match_removed_norm,
+    passes_of_match,
     taken_back,
 )
 
@@ -52,9 +53,8 @@ def controls(
     restorations: Restorations,
     *,
     seed: int,
-    advance: Advance = silent,
 ) -> list[Control]:
-    """Rankings and plain interpolation, each as strong as a candidate.
+    """Rankings and plain interpolation, each as strong as a candidate; shows its progress.
 
     They work on region ``blocks``, or on ``all`` where the candidate gives back something outside
     of it. The strength of each is the one whose norm, measured in the type that models are
@@ -65,7 +65,6 @@ def controls(
         norm_removed: what it removes of the whole update's squared norm, a fraction.
         restorations: of the pair.
         seed: of the random choice.
-        advance: is told the number of controls done, :data:`METHODS` in all.
 
     Returns:
         None at all where the candidate removes nothing or adds to the update.
@@ -74,20 +73,26 @@ def controls(
     region = REGION if candidate.at(OUTSIDE) == TUNED else "all"
     if norm_removed <= 0:
         return []
-    everything = [Interpolation(alpha=1, region=region)]
-    [whole] = taken_back(pair, everything, dtype=dtype)
-    [part] = taken_back(pair, everything, region=region, dtype=dtype)
-    if part.norm <= 0:
-        return []
-    wanted = min(1.0, norm_removed * whole.norm / part.norm)
-    ways = []
-    for method, order in METHODS:
-        request = Request(method=method, order=order, region=region, seed=seed, dtype=dtype)
-        [found] = match_removed_norm(pair, request, [wanted])
-        ways.append(Way(method, found.restoration.output.share, order, region))
-        advance(1)
-    made = [restorations.of(Candidate(way)) for way in ways]
-    measured = taken_back(pair, made, dtype=dtype)
+    requests = [
+        Request(method=method, order=order, region=region, seed=seed, dtype=dtype)
+        for method, order in METHODS
+    ]
+    num_passes = 1 + sum(passes_of_match(pair, request) for request in requests)
+    total = num_passes * pair.num_parameters(region) + 2 * pair.num_parameters("all")
+    with progress("matching controls", total) as advance:
+        everything = [Interpolation(alpha=1, region=region)]
+        [whole] = taken_back(pair, everything, dtype=dtype, advance=advance)
+        [part] = taken_back(pair, everything, region=region, dtype=dtype, advance=advance)
+        if part.norm <= 0:
+            return []
+        wanted = min(1.0, norm_removed * whole.norm / part.norm)
+        ways = []
+        for request in requests:
+            [found] = match_removed_norm(pair, request, [wanted], advance=advance)
+            share = found.restoration.output.share
+            ways.append(Way(request.method, share, request.order, region))
+        made = [restorations.of(Candidate(way)) for way in ways]
+        measured = taken_back(pair, made, dtype=dtype, advance=advance)
     return [
         Control(Candidate(way), taken.norm_removed, norm_removed)
         for way, taken in zip(ways, measured, strict=True)

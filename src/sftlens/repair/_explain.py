@@ -79,12 +79,17 @@ def _stored(front: Rows, dtype: StorageType, written: Written) -> str:
             else f"All models were evaluated in {dtype}, in which the checkpoint is stored too."
         )
     own = next(row for row in front if row["role"] == "chosen")
-    rounded = "" if written.rounded is None else percent(written.rounded)
+    rounded = written.rounded
+    if rounded is None or is_same_norm(rounded, own["norm_removed"]):
+        loss = f"{written.own}, the tuned model's type, does not hold all of its values"
+    else:
+        loss = (
+            f"rounded to {written.own}, the tuned model's type, it would remove "
+            f"{percent(rounded)} of the squared norm instead of {percent(own['norm_removed'])}"
+        )
     return (
-        f"All models were evaluated in {dtype}, and the checkpoint is stored in it: rounded to "
-        f"{written.own}, the tuned model's type, it would remove {rounded} of the squared norm "
-        f"instead of {percent(own['norm_removed'])}. Load it in {dtype}, or repair with --dtype "
-        f"{written.own} to search among what that type holds."
+        f"All models were evaluated in {dtype}, and the checkpoint is stored in it: {loss}. Load it "
+        f"in {dtype}, or repair with --dtype {written.own} to search among what that type holds."
     )
 
 

@@ -19,7 +19,7 @@ from sftlens.output_folder import open_output
 from sftlens.progress import progress
 from sftlens.repair._candidates import AS_IT_IS, THE_BASE, Candidate, Restorations, Way, whole_model
 from sftlens.repair._card import Told, command, model_card, task_name
-from sftlens.repair._controls import METHODS, controls
+from sftlens.repair._controls import controls
 from sftlens.repair._decide import Decision, Verdict, decide
 from sftlens.repair._echoed import without_echoed_table
 from sftlens.repair._examine import Examiner
@@ -314,10 +314,7 @@ def _report(
         if one not in known
     ]
     rows.append(Row("fixed", _FIXED, norms[_FIXED]))
-    with progress("matching controls", len(METHODS)) as advance:
-        matched = controls(
-            best, norms[best], examiner.restorations, seed=settings.seed, advance=advance
-        )
+    matched = controls(best, norms[best], examiner.restorations, seed=settings.seed)
     rows += [Row("control", *control) for control in matched]
     rows += [Row("tuned", AS_IT_IS, norms[AS_IT_IS]), Row("base", THE_BASE, norms[THE_BASE])]
     with progress("reporting", len(rows) * examiner.cost("test")) as advance:

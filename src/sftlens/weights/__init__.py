@@ -34,6 +34,7 @@ from sftlens.weights._same_norm import (
     NORM_TOLERANCE,
     MatchedNorm,
     match_removed_norm,
+    passes_of_match,
     require_matchable,
 )
 from sftlens.weights._selection import Selection, select
@@ -80,6 +81,7 @@ __all__ = [
     "measure_restorations",
     "needed_bytes",
     "open_pair",
+    "passes_of_match",
     "plan",
     "preview_restoration",
     "region_name",

@@ -16,7 +16,7 @@ from sftlens.weights._kernels import Kernels
 from sftlens.weights._pair import PIECE, CheckpointPair, PairTensor
 from sftlens.weights._reading import FLOAT_DTYPES
 from sftlens.weights._restoration import Restoration, cast, repaired
-from sftlens.weights._storage import is_exact, torch_type
+from sftlens.weights._storage import is_held, torch_type
 from sftlens.weights._taken import Taken, taken, together
 from sftlens.weights._writer import ModelWriter, copy_companions
 
@@ -84,7 +84,7 @@ def is_held_by_own_type(
         engine: what the pass runs on, by default the fastest there is.
         advance: is told the number of the region's entries done.
     """
-    if not all(is_exact(t.tuned, dtype, t.tuned) for t in pair.tensors.values()):
+    if not all(is_held(t.tuned, dtype) for t in pair.tensors.values()):
         return False
 
     def compare(kernels: Kernels, tensor: PairTensor) -> bool:
@@ -158,13 +158,18 @@ def apply(
         if tensor.name in twins:
             places.append(pair.tuned.tensors[twins[tensor.name]])
         found: list[list[Taken]] = [[] for _ in restorations]
-        for view, pieces in repaired(pair, kernels, tensor, restorations, torch_type(dtype)):
+        output = torch_type(dtype) or FLOAT_DTYPES[tensor.tuned.dtype]
+        # The methods compute in float32, so that measuring tells what rounding makes of it.
+        computed = torch.promote_types(output, torch.float32) if measured else output
+        for view, exact in repaired(pair, kernels, tensor, restorations, computed):
+            pieces = [cast(piece, output, tensor.name) for piece in exact]
             for writer, piece in zip(writers, pieces, strict=bool(writers)):
                 for place in places:
                     writer.write(place, view.start, piece)
             if measured:
-                for piece, parts in zip(pieces, found, strict=True):
-                    parts.append(taken(view, piece))
+                for piece, unrounded, parts in zip(pieces, exact, found, strict=True):
+                    rounded = unrounded is not piece
+                    parts.append(taken(view, piece, unrounded if rounded else None))
             advance(len(view.base))
         return found
 

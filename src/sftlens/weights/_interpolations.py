@@ -11,14 +11,13 @@ from numpy.typing import NDArray
 
 from sftlens.progress import Advance, silent
 from sftlens.storage_types import StorageType
-from sftlens.weights._change import as_float32
 from sftlens.weights._engine import Engine, best_engine
 from sftlens.weights._kernels import Kernels
-from sftlens.weights._methods import interpolate
 from sftlens.weights._pair import CheckpointPair, PairTensor
-from sftlens.weights._restoration import Interpolation, cast, repaired
-from sftlens.weights._storage import is_exact, torch_type
+from sftlens.weights._restoration import Interpolation, cast, moved, repaired
+from sftlens.weights._storage import is_held, torch_type
 from sftlens.weights._strengths import MAX_ROUNDS, strengths_of
+from sftlens.weights._taken import norm_left
 
 
 def interpolation_strengths(
@@ -76,18 +75,16 @@ def _norms_removed(
     nothing = [Interpolation(alpha=1, region=region)]
 
     def measure(kernels: Kernels, tensor: PairTensor) -> NDArray[np.float64]:
-        exact = is_exact(tensor.tuned, dtype, tensor.base)
+        held = is_held(tensor.tuned, dtype)
         sums = np.zeros(1 + len(alphas))
         for view, [after] in repaired(pair, kernels, tensor, nothing, torch_type(dtype)):
             base, tuned = view.floats
-            places = np.flatnonzero(base != tuned) if exact else np.arange(len(base))
+            places = np.flatnonzero(base != tuned) if held else np.arange(len(base))
             chosen = torch.from_numpy(places)
-            sides, origin = (view.base[chosen], view.tuned[chosen]), base[places]
             sums[0] += view.norm
             for number, alpha in enumerate(alphas, start=1):
-                values = cast(interpolate(*sides, alpha), after.dtype, tensor.name)
-                left = as_float32(values) - origin
-                sums[number] += np.square(left, dtype=np.float64).sum()
+                values = cast(moved(view, alpha, chosen), after.dtype, tensor.name)
+                sums[number] += norm_left(view, values, chosen)
             advance(len(base))
         return sums
 

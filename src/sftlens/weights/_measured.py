@@ -89,7 +89,7 @@ def output_of(
     warnings = [
         selection.warning if selection else None,
         _unreached(planned, norm_removed, dtype),
-        _rounded_away(request, planned, norm_removed, dtype),
+        _rounded_away(request, planned, found, dtype),
     ]
     return RestoredOutput(
         share=planned.share,
@@ -120,18 +120,24 @@ def _unreached(planned: Planned, removed: float, dtype: str) -> str | None:
     )
 
 
-def _rounded_away(request: Request, planned: Planned, removed: float, dtype: str) -> str | None:
-    """The warning where the storage type keeps another part of an interpolated update."""
-    if request.method != "wise-ft" or planned.alpha is None or planned.share is None:
+def _rounded_away(
+    request: Request, planned: Planned, found: Taken | None, dtype: str
+) -> str | None:
+    """The warning where the storage type and not the strength decides what a method removes."""
+    if found is None or planned.norm_to_match is not None:
         return None
-    exact = 1 - planned.alpha**2
-    if is_same_norm(removed, exact):
+    exact, stored = found.norm_removed_exact, found.norm_removed
+    if is_same_norm(stored, exact):
         return None
+    share = "" if planned.share is None else f"share {share_label(planned.share)}: "
     return (
-        f"share {share_label(planned.share)}: alpha {planned.alpha:.6g} removes "
-        f"{100 * exact:.2f} % of the squared norm, and {100 * removed:.2f} % when stored in {dtype}"
-        + _remedy(dtype)
+        f"{share}{request.method} {_effect(exact)} of the squared norm in float32, and "
+        f"{_effect(stored)} as stored in {dtype}" + _remedy(dtype)
     )
+
+
+def _effect(norm_removed: float) -> str:
+    return f"{'adds' if norm_removed < 0 else 'removes'} {100 * abs(norm_removed):.2f} %"
 
 
 def _remedy(dtype: str) -> str:

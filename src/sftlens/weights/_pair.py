@@ -68,6 +68,7 @@ class Piece(NamedTuple):
     start: int
     base: Tensor  # in the tuned model's storage type, (num_entries,)
     tuned: Tensor  # as stored, (num_entries,)
+    stored_base: Tensor  # as stored, (num_entries,)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -156,7 +157,8 @@ class CheckpointPair:
         tuned = self.tuned_files.entries(tensor.tuned)
         for start in range(0, tensor.num_parameters, size):
             end = min(start + size, tensor.num_parameters)
-            yield Piece(start, base[start:end].to(tuned.dtype), tuned[start:end])
+            stored = base[start:end]
+            yield Piece(start, stored.to(tuned.dtype), tuned[start:end], stored)
 
 
 def open_pair(base: Path, tuned: Path) -> CheckpointPair:

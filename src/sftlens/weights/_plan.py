@@ -38,7 +38,7 @@ from sftlens.weights._restoration import (
 )
 from sftlens.weights._selection import Selection, require_finite, select
 from sftlens.weights._shares import checked_shares, num_of_share
-from sftlens.weights._storage import is_exact
+from sftlens.weights._storage import is_held
 from sftlens.weights._strengths import MAX_ROUNDS
 
 Method = Literal[
@@ -126,10 +126,10 @@ class Request(NamedTuple):
     def is_counted(self, pair: CheckpointPair) -> bool:
         """Whether the counts of the selection are what is written, so that nothing is measured.
 
-        They are where entries go back whole and the output type holds every value of both sides.
+        They are where entries go back whole and the output type holds all values of the tuned side.
         """
         return self.method in _COUNTED and all(
-            is_exact(tensor.tuned, self.dtype, tensor.base) for tensor in pair.region(self.region)
+            is_held(tensor.tuned, self.dtype) for tensor in pair.region(self.region)
         )
 
 

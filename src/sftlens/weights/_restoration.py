@@ -22,6 +22,8 @@ from sftlens.weights._pair import CheckpointPair, PairTensor, Piece
 from sftlens.weights._reading import FLOAT_DTYPES
 from sftlens.weights._selection import Selection
 
+_ALL = slice(None)
+
 
 class View:
     """One piece of a tensor, and its keys, made once for all that goes by the same criterion.
@@ -39,6 +41,9 @@ class View:
     ) -> None:
         self.start = piece.start
         self.base = piece.base  # in the tuned model's storage type, (num_entries,)
+        # What an entry that goes back becomes: the base's own value, where another type than the
+        # tuned model's is written, which may hold it.
+        self.origin = piece.base if dtype is None else piece.stored_base  # (num_entries,)
         self.tuned = piece.tuned if dtype is None else piece.tuned.to(dtype)  # (num_entries,)
         self._stored = piece
         self._kernels = kernels
@@ -63,6 +68,13 @@ class View:
             keys = self._kernels.keys(criterion, change, self._name, self.start)
             self._keys = criterion, keys
         return self._keys[1]
+
+
+def moved(view: View, alpha: float, chosen: Tensor | slice = _ALL) -> Tensor:
+    """Entries of a view between base and tuned: :func:`interpolate`, and at 0 what goes back."""
+    if alpha == 0:
+        return view.origin[chosen].to(view.tuned.dtype, copy=True)
+    return interpolate(view.base[chosen], view.tuned[chosen], alpha)
 
 
 Repair = Callable[[View], Tensor]
@@ -107,7 +119,7 @@ class Restored(_OfSelection):
 
     def begin(self, pair: CheckpointPair, kernels: Kernels, tensor: PairTensor) -> Repair:
         mask = self._masks(kernels, tensor)
-        return lambda view: kernels.restored(view.base, view.tuned, mask(view))
+        return lambda view: kernels.restored(view.origin, view.tuned, mask(view))
 
 
 @dataclass(frozen=True)
@@ -124,7 +136,7 @@ class Dropped(_OfSelection):
             dropped = torch.as_tensor(mask(view)).cpu()
             values = drop_and_rescale(view.base.float(), view.tuned.float(), dropped, rate)
             # Entries that return go through no float32 on their way.
-            return restore(view.base, values.to(view.tuned.dtype), dropped)
+            return restore(view.origin, values.to(view.tuned.dtype), dropped)
 
         return repair
 
@@ -146,7 +158,7 @@ class Interpolation:
             raise UserError(f"alpha {self.alpha}: must lie between 0 (base) and 1 (tuned)")
 
     def begin(self, pair: CheckpointPair, kernels: Kernels, tensor: PairTensor) -> Repair:
-        return lambda view: interpolate(view.base, view.tuned, self.alpha)
+        return lambda view: moved(view, self.alpha)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -159,7 +171,7 @@ class Scaled:
 
     def begin(self, pair: CheckpointPair, kernels: Kernels, tensor: PairTensor) -> Repair:
         alpha = self.alphas.get(tensor.name, 1.0)
-        return lambda view: interpolate(view.base, view.tuned, alpha)
+        return lambda view: moved(view, alpha)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -196,7 +208,7 @@ class Pruned:
         mask = self.mask(*_whole(pair, kernels, tensor)).flatten().cpu()
 
         def repair(view: View) -> Tensor:
-            return restore(view.base, view.tuned, mask[view.start : view.start + len(view.base)])
+            return restore(view.origin, view.tuned, mask[view.start : view.start + len(view.base)])
 
         return repair
 
@@ -255,7 +267,9 @@ def repaired(
         tensor: one of the pair.
         restorations: of regions that hold the tensor.
         dtype: the type of the repaired pieces, by default the one that the tuned model stores the
-            tensor in. Values are computed from what is stored and cast to it once.
+            tensor in. Values are computed from what is stored and cast to it once. What an update
+            is measured against is the base in the tuned model's type all the same; an entry that
+            goes back is the base's own.
 
     Raises:
         UserError: when a value is beyond what the type can store.

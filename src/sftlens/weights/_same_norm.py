@@ -13,9 +13,15 @@ from sftlens.weights._interpolations import interpolation_strengths
 from sftlens.weights._measured import Measured, measure_restorations
 from sftlens.weights._pair import CheckpointPair
 from sftlens.weights._plan import Request
-from sftlens.weights._strengths import strengths_of
+from sftlens.weights._strengths import MAX_ROUNDS, strengths_of
 
-__all__ = ["NORM_TOLERANCE", "MatchedNorm", "match_removed_norm", "require_matchable"]
+__all__ = [
+    "NORM_TOLERANCE",
+    "MatchedNorm",
+    "match_removed_norm",
+    "passes_of_match",
+    "require_matchable",
+]
 
 _UNMATCHED = {
     "dare": "it enlarges what it leaves of the update, and removes no norm",
@@ -56,6 +62,12 @@ def require_matchable(method: str) -> None:
         raise UserError(f"method {method} cannot be matched in norm: {why}; choose another")
 
 
+def passes_of_match(pair: CheckpointPair, request: Request) -> int:
+    """How many times :func:`match_removed_norm` reads the request's region at most."""
+    look = request.passes + (not request.is_counted(pair))
+    return MAX_ROUNDS + look if request.method == "wise-ft" else MAX_ROUNDS * look
+
+
 def match_removed_norm(
     pair: CheckpointPair,
     request: Request,
@@ -76,8 +88,8 @@ def match_removed_norm(
         request: the method, with its order, region, seed and storage type, and without shares.
         targets: fractions of the squared norm, from 0 to 1.
         engine: what the passes run on, by default the fastest there is.
-        advance: is told the number of the region's entries done, :attr:`Request.passes` times all
-            of them for each look, and once more where nothing is counted.
+        advance: is told the number of the region's entries done, :func:`passes_of_match` times all
+            of them; of looks that the search does without at the end.
 
     Returns:
         One a target; see :attr:`MatchedNorm.is_reached`.
@@ -93,10 +105,16 @@ def match_removed_norm(
         if not 0 <= target <= 1:
             raise UserError(f"norm {target}: must be a fraction, from 0 to 1")
     known: dict[float, Measured] = {}
+    left = passes_of_match(pair, request) * pair.num_parameters(request.region)
+
+    def count(num_entries: int) -> None:
+        nonlocal left
+        left -= num_entries
+        advance(num_entries)
 
     def measure(strengths: tuple[float, ...]) -> list[float]:
         asked = request._replace(shares=strengths)
-        found = measure_restorations(pair, asked, engine=engine, advance=advance)
+        found = measure_restorations(pair, asked, engine=engine, advance=count)
         known.update(zip(strengths, found, strict=True))
         return [one.output.norm_removed for one in found]
 
@@ -107,11 +125,12 @@ def match_removed_norm(
             region=request.region,
             dtype=request.dtype,
             engine=engine,
-            advance=advance,
+            advance=count,
         )
         measure(tuple(dict.fromkeys(strengths)))
     else:
         strengths = strengths_of(targets, measure)
+    advance(left)
     return [
         MatchedNorm(target, known[strength])
         for target, strength in zip(targets, strengths, strict=True)

@@ -27,11 +27,11 @@ def stored_type(tensors: Iterable[TensorInfo]) -> str:
     return " and ".join(found)
 
 
-def is_exact(info: TensorInfo, dtype: StorageType | None, base: TensorInfo) -> bool:
-    """Whether base and tuned values of a tensor are stored as they are in the output type."""
-    output = torch_type(dtype) or FLOAT_DTYPES[info.dtype]
-    sides = FLOAT_DTYPES[info.dtype], FLOAT_DTYPES[base.dtype]
-    return all(torch.promote_types(side, output) == output for side in sides)
+def is_held(info: TensorInfo, dtype: StorageType | None) -> bool:
+    """Whether a type, by default its own, holds every value that a tensor can have."""
+    stored = FLOAT_DTYPES[info.dtype]
+    output = torch_type(dtype) or stored
+    return torch.promote_types(stored, output) == output
 
 
 def converted(info: TensorInfo, dtype: StorageType | None) -> str:
