@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import ssl
 import threading
 from collections import deque
 from collections.abc import Callable
@@ -37,6 +38,7 @@ class CompletionsServer:
         self.refuses: set[str] = set()
         self.models: list[dict[str, Any]] = [{"id": "some/model", "owned_by": "vllm"}]
         self.answers_as: str | None = "some/model"
+        self.tls: ssl.SSLContext | None = None
         self.stalled = threading.Event()
         self.stall = threading.Event()  # while it is set, a request waits for `release`
         for name, value in flags.items():
@@ -108,7 +110,10 @@ class CompletionsServer:
             request_queue_size = 64
 
         self._server = Server(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self._server.server_port}"
+        if self.tls is not None:
+            self._server.socket = self.tls.wrap_socket(self._server.socket, server_side=True)
+        scheme = "http" if self.tls is None else "https"
+        self.url = f"{scheme}://127.0.0.1:{self._server.server_port}"
         threading.Thread(target=self._server.serve_forever, args=(0.01,), daemon=True).start()
 
     def close(self) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 import shutil
 import sys
 from pathlib import Path
@@ -22,6 +23,7 @@ from transformers import (
 from remedies import run_python, run_shell
 from sftlens.checkpoints import is_adapter, model_identity, open_checkpoint, resolve_model
 from sftlens.errors import UserError
+from sftlens.model_folder import require_model
 
 WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
 
@@ -242,3 +244,14 @@ def test_messages_are_short(word: str) -> None:
     assert len(message) < 400
     assert message.endswith(": is wrong; see to it")
     assert str(UserError("of shape [2, 3, 4, 5]")) == "of shape [2, 3, 4, 5]"
+
+
+def test_the_merge_of_an_adapter_is_named_for_the_shell(tmp_path: Path) -> None:
+    folder = tmp_path / "it's mine"
+    folder.mkdir()
+    (folder / "adapter_config.json").write_text("{}")
+    with pytest.raises(UserError, match="merge it into its base first") as caught:
+        require_model(folder, str(folder))
+    command = str(caught.value).split("`")[-2]
+    wanted = ["sftlens", "restore", "BASE", str(folder), "--share", "0", "--out", "FOLDER"]
+    assert shlex.split(command) == wanted

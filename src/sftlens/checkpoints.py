@@ -29,6 +29,7 @@ from sftlens.model_folder import (
     gguf_remedy,
     is_adapter,
     is_gguf,
+    python_command,
     require_model,
 )
 from sftlens.progress import progress, silent
@@ -236,10 +237,14 @@ def _require_adapter(folder: Path, called: str) -> None:
     if (folder / ADAPTER_PICKLE).is_file():
         raise UserError(
             f"{called}: holds pickled adapter weights only ({ADAPTER_PICKLE}), which can run code "
-            'when read; convert them: python -c "import torch; '
-            "from safetensors.torch import save_file; "
-            f"t = torch.load('{folder / ADAPTER_PICKLE}', map_location='cpu', weights_only=True); "
-            f"save_file({{k: v.contiguous() for k, v in t.items()}}, '{folder / ADAPTER_FILE}')\""
+            "when read; convert them: "
+            + python_command(
+                "import torch; from safetensors.torch import save_file; p, out = sys.argv[1:]; "
+                "t = torch.load(p, map_location='cpu', weights_only=True); "
+                "save_file({k: v.contiguous() for k, v in t.items()}, out)",
+                folder / ADAPTER_PICKLE,
+                folder / ADAPTER_FILE,
+            )
         )
     raise UserError(
         f"{called}: holds no adapter weights ({ADAPTER_FILE}); fetch or save the adapter again"

@@ -33,6 +33,7 @@ _PACKAGES = (
 )
 
 
+_COMMANDS = {"study": "study run"}  # of stages that are called otherwise
 _PARTS = {"config": dict, "config_key": str, "result": dict, "versions": dict}
 
 
@@ -114,7 +115,7 @@ def read_manifest(folder: Path, stage: str) -> dict[str, Any]:
         UserError: when the folder was not made by ``sftlens STAGE`` or by a newer version.
     """
     path = folder / MANIFEST
-    remedy = f"give the folder that `sftlens {stage}` wrote"
+    remedy = f"give the folder that `sftlens {_COMMANDS.get(stage, stage)}` wrote"
     if not path.is_file():
         raise UserError(f"{folder}: holds no {MANIFEST}; {remedy}")
     try:

@@ -38,7 +38,7 @@ TOKENIZER_FILES = (
 _SHARD = re.compile(r"model-(\d{5})-of-(\d{5})\.safetensors")
 _VARIANT = re.compile(r"model\.(?!safetensors)([\w-]+)\.safetensors(\.index\.json)?")
 _PICKLED = ("*.bin", "*.pt", "*.pth", "*.ckpt")
-_SAVE = "from transformers import AutoModelForCausalLM as M, AutoTokenizer as T"
+SAVING = "from transformers import AutoModelForCausalLM as M, AutoTokenizer as T"
 _SHOWN = 3
 
 
@@ -67,7 +67,7 @@ def require_model(folder: Path, called: str) -> None:
         raise UserError(
             f"{called}: is a PEFT adapter, which `sftlens divergence`, `diff`, `restore` "
             "and `repair` alone take, as TUNED; merge it into its base first: `sftlens restore "
-            f"BASE {called} --share 0 --out FOLDER`"
+            f"BASE {shlex.quote(called)} --share 0 --out FOLDER`"
         )
     if not (folder / CONFIG).is_file():
         raise UserError(
@@ -88,7 +88,7 @@ def is_gguf(path: Path) -> bool:
 def gguf_remedy(file: Path) -> str:
     """Return how a GGUF file becomes a model folder."""
     return "convert it with transformers' gguf_file: " + python_command(
-        f"{_SAVE}, GgufConfig as G; d, f, out = sys.argv[1:]; "
+        f"{SAVING}, GgufConfig as G; d, f, out = sys.argv[1:]; "
         "M.from_pretrained(d, gguf_file=f, dtype='bfloat16', quantization_config="
         "G(dequantize=True)).save_pretrained(out); "
         "T.from_pretrained(d, gguf_file=f).save_pretrained(out)",
@@ -102,7 +102,7 @@ def save_command(folder: Path, **options: str) -> str:
     """Return the command that loads a model as transformers does, and saves it in a new folder."""
     given = "".join(f", {name}='{value}'" for name, value in options.items())
     return python_command(
-        f"{_SAVE}; a, out = sys.argv[1:]; M.from_pretrained(a{given}).save_pretrained(out); "
+        f"{SAVING}; a, out = sys.argv[1:]; M.from_pretrained(a{given}).save_pretrained(out); "
         "T.from_pretrained(a).save_pretrained(out)",
         folder,
         "FOLDER",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shlex
 import shutil
 import subprocess
 import sys
@@ -34,6 +33,7 @@ from tiny_models import (
 )
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from remedies import run_python
 from sftlens.errors import UserError
 from sftlens.weights import CheckpointPair, _adapter, diff, open_pair
 from sftlens.weights._lora import merged_weight
@@ -378,15 +378,17 @@ def test_an_adapter_is_no_base(bases: Bases, plain: Path) -> None:
         open_pair(plain, bases("llama"))
 
 
-def test_pickled_weights_are_refused_with_what_converts_them(bases: Bases, copy: Path) -> None:
+def test_pickled_weights_are_refused_with_what_converts_them(
+    bases: Bases, copy: Path, tmp_path: Path
+) -> None:
     expected = merged(open_pair(bases("llama"), copy))
-    torch.save(load_file(copy / WEIGHTS), copy / "adapter_model.bin")
-    (copy / WEIGHTS).unlink()
+    quoted = copy.rename(tmp_path / 'it\'s "mine"')
+    torch.save(load_file(quoted / WEIGHTS), quoted / "adapter_model.bin")
+    (quoted / WEIGHTS).unlink()
     with pytest.raises(UserError, match="pickled adapter weights only") as caught:
-        open_pair(bases("llama"), copy)
-    command = shlex.split(str(caught.value).partition("convert them: ")[2])
-    subprocess.run([sys.executable, *command[1:]], check=True)
-    assert differing(merged(open_pair(bases("llama"), copy)), expected) == []
+        open_pair(bases("llama"), quoted)
+    run_python(caught.value, tmp_path)
+    assert differing(merged(open_pair(bases("llama"), quoted)), expected) == []
 
 
 def test_a_folder_without_weights(bases: Bases, copy: Path) -> None:

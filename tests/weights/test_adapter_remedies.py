@@ -5,7 +5,6 @@ Equal means equal logits up to the rounding of another order of sums, 1e-5 of lo
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,6 +18,7 @@ from tiny_adapters import change_config
 from tiny_models import save_model, save_tokenizer
 from transformers import AutoModelForCausalLM
 
+from remedies import run_python
 from sftlens.errors import UserError
 from sftlens.weights import Sweep, open_pair
 from sftlens.weights._adapter_config import _NOT_WEIGHTS
@@ -83,10 +83,7 @@ def refusal(trained: Trained) -> str:
 
 def run(message: str, folder: Path) -> Path:
     """Run the Python command at the end of a message, with a folder in the place of FOLDER."""
-    command = shlex.split(message[message.index("python -c ") :].replace("FOLDER", str(folder)))
-    assert command[:2] == ["python", "-c"]
-    assert len(command) == 3
-    exec(command[2], {})  # a process of its own would do the same, and take seconds to start
+    run_python(message, folder)
     return folder
 
 
@@ -287,6 +284,5 @@ def test_mixed_layouts_of_experts(tmp_path: Path, name: str) -> None:
     load(parts).save_pretrained(packed, save_original_format=False)
     with pytest.raises(UserError, match="in other pieces") as caught:
         open_pair(packed, parts)
-    command = str(caught.value)
-    run(command[command.index("python -c ") :], tmp_path / "again")
+    run(str(caught.value), tmp_path / "again")
     assert open_pair(packed, tmp_path / "again").tensors

@@ -15,7 +15,8 @@ from sftlens.checkpoints import ADAPTER_FILE, Checkpoint, model_name, open_adapt
 from sftlens.errors import UserError
 from sftlens.headers import TensorInfo
 from sftlens.weights._adapter_config import AdapterConfig, read_adapter_config
-from sftlens.weights._adapter_match import Lora, Matcher, Merge
+from sftlens.weights._adapter_match import Matcher
+from sftlens.weights._adapter_merges import Lora, Merge
 from sftlens.weights._architecture import Architecture
 from sftlens.weights._lora import (
     LoraFactors,

@@ -5,26 +5,24 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-import torch
 from torch import nn
 
 from sftlens.checkpoints import ADAPTER_FILE, Checkpoint
 from sftlens.errors import UserError
 from sftlens.headers import TensorInfo
 from sftlens.weights._adapter_config import AdapterConfig, Pattern, ends_in
-from sftlens.weights._adapter_names import PREFIX, AdapterNames, sort_names
+from sftlens.weights._adapter_merges import Lora, Merge, Merges, tensor_fault
+from sftlens.weights._adapter_names import BASE_LAYER, PREFIX, AdapterNames, sort_names, untrained
 from sftlens.weights._architecture import Architecture, Role
-from sftlens.weights._lora import Layout, Slice
+from sftlens.weights._lora import Layout
 from sftlens.weights._packed import packed_slices
-from sftlens.weights._reading import FLOAT_DTYPES, WeightFiles
+from sftlens.weights._reading import FLOAT_DTYPES
 from sftlens.weights._remedies import (
     SAVE_AGAIN,
     merge_command,
     resize_command,
-    untie_command,
 )
 
-_BASE_LAYER = ".base_layer"  # in the path of what a module with an update holds itself
 _TOKENS = "token_adapter.trainable_tokens_delta"
 _FACTORS: Mapping[Layout, tuple[str, str]] = {
     "linear": ("lora_A.weight", "lora_B.weight"),
@@ -33,28 +31,6 @@ _FACTORS: Mapping[Layout, tuple[str, str]] = {
     "parameter": ("lora_A.weight", "lora_B.weight"),
     "transposed": ("lora_A.weight", "lora_B.weight"),
 }
-
-
-class Lora(NamedTuple):
-    """The low-rank update of one stored tensor; the places are those in the adapter's file."""
-
-    layout: Layout
-    a: TensorInfo
-    b: TensorInfo
-    magnitude: TensorInfo | None
-    scaling: float
-    num_experts: int = 1
-    part: Slice | None = None
-    """Where the stored tensor is only a part of the parameter that is updated."""
-
-
-class Merge(NamedTuple):
-    """What the adapter does to one stored tensor of the base, in this order."""
-
-    stored: TensorInfo | None = None  # taken instead of the base's entries
-    lora: Lora | None = None  # added, to a weight
-    bias: tuple[TensorInfo, float] | None = None  # B's bias and the scaling, added to a bias
-    rows: tuple[TensorInfo, tuple[int, ...]] | None = None  # put in the place of some rows
 
 
 class Matched(NamedTuple):
@@ -70,6 +46,10 @@ class _Target(NamedTuple):
     path: str  # of the module, within the model
     role: Role
     info: TensorInfo
+
+    @property
+    def place(self) -> tuple[Role, TensorInfo]:
+        return self.role, self.info
 
 
 class Matcher:
@@ -91,8 +71,7 @@ class Matcher:
         self._parts: dict[str, list[str]] = {}
         for name, role in roles.items():
             self._parts.setdefault(role.parameter, []).append(name)
-        self._merges: dict[TensorInfo, Merge] = {}
-        self._tied: dict[str, Merge] = {}  # of embeddings and head that are one, by kind
+        self._merges = Merges(adapter, base, architecture)
         self._notes: dict[str, None] = {}
 
     def match(self) -> Matched:
@@ -102,7 +81,7 @@ class Matcher:
             UserError: when a tensor cannot be placed, or is broken.
         """
         names = self._sorted_out()
-        changed = [spelt.replace(f"{_BASE_LAYER}.", ".") for spelt in names.replaced]
+        changed = [spelt.replace(f"{BASE_LAYER}.", ".") for spelt in names.replaced]
         changed += [f"{path}.{kind}" for path in names.updates for kind in ("weight", "bias")]
         self._roles = self._architecture.roles(changed)
         for spelt, name in names.replaced.items():
@@ -114,9 +93,14 @@ class Matcher:
                 self._add_parameter(path, parts, parameter)
             else:
                 self._add_update(path, parts)
-        self._merge_tied()
-        self._say_untrained(names)
-        return Matched(self._merges, tuple(self._notes))
+        merges = self._merges.by_tensor()
+        if absent := untrained(names, self._config.target_modules):
+            listed = ", ".join(repr(name) for name in absent[:5])
+            self._notes[
+                f"target_modules names {listed}, of which the adapter holds nothing: no such "
+                "module was trained"
+            ] = None
+        return Matched(merges, tuple(self._notes))
 
     def _sorted_out(self) -> AdapterNames:
         for name, info in self._adapter.tensors.items():
@@ -155,12 +139,12 @@ class Matcher:
     def _add_replaced(
         self, spelt: str, name: str, updates: Mapping[str, Mapping[str, str]]
     ) -> None:
-        unwrapped = spelt.replace(f"{_BASE_LAYER}.", ".")
+        unwrapped = spelt.replace(f"{BASE_LAYER}.", ".")
         if unwrapped != spelt and unwrapped.rpartition(".")[0] not in updates:
             raise self._fault(name, "belongs to a module without an update", SAVE_AGAIN)
         target = self._target(unwrapped, name)
         self._require_shape(name, target.info.shape, f"{unwrapped!r} of the base", target.role)
-        self._put(target, Merge(stored=self._adapter.tensors[name]))
+        self._merges.add(*target.place, Merge(stored=self._adapter.tensors[name]))
 
     def _add_rows(self, path: str, parts: Mapping[str, str]) -> None:
         """Rows of the embeddings or the head that were trained (``trainable_token_indices``)."""
@@ -177,7 +161,7 @@ class Matcher:
                 f"is for row {max(rows)}, and the base has {num_rows}",
                 f"give a base with as many: {resize_command(self._base.folder, max(rows) + 1)}",
             )
-        self._put(target, Merge(rows=(self._adapter.tensors[name], rows)))
+        self._merges.add(*target.place, Merge(rows=(self._adapter.tensors[name], rows)))
 
     def _parameter(self, path: str, parts: Mapping[str, str]) -> str | None:
         """The parameter that is updated itself, not its module, by its name in the model.
@@ -185,8 +169,8 @@ class Matcher:
         Several of one module are wrapped one in the other, the module's first one innermost.
         """
         owner, depth = path, 0
-        while owner.endswith(_BASE_LAYER):
-            owner, depth = owner.removesuffix(_BASE_LAYER), depth + 1
+        while owner.endswith(BASE_LAYER):
+            owner, depth = owner.removesuffix(BASE_LAYER), depth + 1
         module = self._modules.get(owner)
         if module is None or not self._config.target_parameters:
             return None
@@ -224,7 +208,7 @@ class Matcher:
         a, b = (self._adapter.tensors[name] for name in names)
         lora = Lora(layout, a, b, None, self._scaling(parameter, rank), num_experts)
         if (whole := self._stored.get(parameter)) is not None:
-            self._put(self._stored_target(whole, parameter, some), Merge(lora=lora))
+            self._merges.add(*self._stored_target(whole, parameter, some).place, Merge(lora=lora))
             return
         stored = self._parts.get(parameter, [])
         if not stored:
@@ -238,7 +222,7 @@ class Matcher:
             )
         for name, part in slices.items():
             target = self._stored_target(name, parameter, some)
-            self._put(target, Merge(lora=lora._replace(part=part)))
+            self._merges.add(*target.place, Merge(lora=lora._replace(part=part)))
 
     def _stored_target(self, stored: str, parameter: str, name: str) -> _Target:
         info = self._base.tensors[stored]
@@ -269,7 +253,7 @@ class Matcher:
             self._require_shape(parts[part], shapes[part], told, target.role)
         magnitude = self._adapter.tensors.get(parts.get("lora_magnitude_vector", ""))
         scaling = self._scaling(target.path, rank)
-        self._put(target, Merge(lora=Lora(layout, a, b, magnitude, scaling)))
+        self._merges.add(*target.place, Merge(lora=Lora(layout, a, b, magnitude, scaling)))
         if self._config.bias:
             self._add_bias(path, parts["lora_B.bias"], scaling)
 
@@ -284,78 +268,7 @@ class Matcher:
             )
         target = self._target(f"{path}.bias", name)
         self._require_shape(name, target.info.shape, "the base's bias")
-        self._put(target, Merge(bias=(self._adapter.tensors[name], scaling)))
-
-    def _put(self, target: _Target, merge: Merge) -> None:
-        given = {field: value for field, value in merge._asdict().items() if value is not None}
-        if self._is_tied(target.role):
-            kind = target.role.kind
-            self._tied[kind] = self._tied.get(kind, Merge())._replace(**given)
-        else:
-            known = self._merges.get(target.info, Merge())
-            self._merges[target.info] = known._replace(**given)
-
-    def _merge_tied(self) -> None:
-        """Change the one weight of tied embeddings and head, if both are changed alike."""
-        if not self._tied:
-            return
-        embeddings, head = self._tied.get("embedding"), self._tied.get("head")
-        # Trained tokens are tied by peft where the base ties its embeddings, and saved once.
-        only_rows = (
-            head is None and embeddings is not None and embeddings == Merge(rows=embeddings.rows)
-        )
-        if embeddings is None or not (only_rows or (head and self._alike(embeddings, head))):
-            some = next(
-                info
-                for merge in self._tied.values()
-                for info in (merge.stored, *(merge.lora or ())[1:3], *(merge.rows or ())[:1])
-                if info is not None
-            )
-            name = next(name for name, info in self._adapter.tensors.items() if info == some)
-            raise self._fault(
-                name,
-                "is for the embeddings or the head, which the base ties to each other and the "
-                "adapter does not change alike",
-                f"give a base whose head is a copy of its own: {untie_command(self._base.folder)}",
-            )
-        for name, role in self._architecture.roles(self._base.tensors).items():
-            if self._is_tied(role):
-                self._merges[self._base.tensors[name]] = embeddings
-
-    def _alike(self, embeddings: Merge, head: Merge) -> bool:
-        files = WeightFiles(self._adapter)
-
-        def same(first: TensorInfo, second: TensorInfo, *, turned: bool = False) -> bool:
-            a, b = (files.entries(info).view(info.shape) for info in (first, second))
-            b = b.T if turned else b
-            return a.dtype == b.dtype and torch.equal(a, b)
-
-        if embeddings.stored is None or head.stored is None:
-            if embeddings.stored is not head.stored:
-                return False
-        elif not same(embeddings.stored, head.stored):
-            return False
-        if head.rows is not None:
-            ours = embeddings.rows
-            if ours is None or ours[1] != head.rows[1] or not same(ours[0], head.rows[0]):
-                return False
-        first, second = embeddings.lora, head.lora
-        if first is None or second is None:
-            return first is second
-        plain = first.magnitude is None and second.magnitude is None
-        return (
-            plain
-            and first.scaling == second.scaling
-            and same(first.a, second.b, turned=True)
-            and same(first.b, second.a, turned=True)
-        )
-
-    def _is_tied(self, role: Role) -> bool:
-        return (
-            self._architecture.tied
-            and role.kind in ("embedding", "head")
-            and role.canonical.endswith(".weight")
-        )
+        self._merges.add(*target.place, Merge(bias=(self._adapter.tensors[name], scaling)))
 
     def _rank(self, path: str, a: TensorInfo, num_experts: int = 1) -> int:
         """The rank of an update: of those that its path allows, the one that its tensors have."""
@@ -393,28 +306,12 @@ class Matcher:
             )
         ] = None
 
-    def _say_untrained(self, names: AdapterNames) -> None:
-        """Say which of the modules that the adapter was to change it holds nothing of."""
-        owners = [path.replace(_BASE_LAYER, "") for path in names.updates]
-        owners += [spelt.rpartition(".")[0] for spelt in names.replaced]
-        absent = [
-            name
-            for name in self._config.target_modules
-            if not any(ends_in(owner, name) for owner in owners)
-        ]
-        if absent:
-            listed = ", ".join(repr(name) for name in sorted(absent)[:5])
-            self._notes[
-                f"target_modules names {listed}, of which the adapter holds nothing: no such "
-                "module was trained"
-            ] = None
-
     def _target(self, spelt: str, name: str) -> _Target:
         role = self._roles[spelt]
         stored = self._stored.get(role.canonical)
-        if stored is None and self._is_tied(role):
+        if stored is None and self._merges.is_tied(role):
             roles = self._architecture.roles(self._base.tensors)
-            stored = next((each for each, own in roles.items() if self._is_tied(own)), None)
+            stored = next((each for each, own in roles.items() if self._merges.is_tied(own)), None)
         if stored is None:
             raise self._fault(name, *self._no_counterpart(role.canonical))
         info = self._base.tensors[stored]
@@ -494,7 +391,7 @@ class Matcher:
         return merge_command(self._base.folder, self._adapter.folder)
 
     def _fault(self, name: str, fault: str, remedy: str) -> UserError:
-        return UserError(f"{self._file}: tensor {name!r} {fault}; {remedy}")
+        return tensor_fault(self._file, name, fault, remedy)
 
 
 def _spell(shape: Sequence[int]) -> str:

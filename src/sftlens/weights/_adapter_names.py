@@ -6,7 +6,11 @@ import re
 from collections.abc import Iterable
 from typing import NamedTuple
 
+from sftlens.weights._adapter_config import ends_in
+
 PREFIX = "base_model.model."
+BASE_LAYER = ".base_layer"
+"""In the path of what a module with an update holds itself."""
 _WRAPPERS = frozenset(("_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module"))
 """What torch.compile, FSDP and its activation checkpoints put between the modules' names."""
 _PARTS = re.compile(
@@ -72,3 +76,10 @@ def _unwrapped(name: str) -> str:
     parts = [part for part in name.split(".") if part not in _WRAPPERS]
     plain = ".".join(parts).removeprefix("module.")
     return plain.removeprefix(PREFIX).removeprefix("module.")
+
+
+def untrained(names: AdapterNames, modules: Iterable[str]) -> list[str]:
+    """Return those of the modules that an adapter was to change of which it holds nothing."""
+    owners = [path.replace(BASE_LAYER, "") for path in names.updates]
+    owners += [spelt.rpartition(".")[0] for spelt in names.replaced]
+    return sorted(name for name in modules if not any(ends_in(owner, name) for owner in owners))

@@ -159,7 +159,8 @@ def _listed(value: object, where: str) -> Iterator[object]:
         if isinstance(one, Mapping):
             raise UserError(
                 f"{where}: answers {shown(value)} is no list of answers; write a list, or name "
-                "the field in it that holds them, as in --column answers=answers.text"
+                "the field in it that holds them, as in `sftlens facts FACTS --column "
+                "answers=answers.text --out FILE.parquet`, and give FILE.parquet"
             )
         yield one
 
