@@ -41,6 +41,7 @@ CANDIDATE = {
 RESTORED = RestoredOutput(
     share=20.0,
     path=Path(HOSTILE),
+    dtype="bfloat16",
     num_parameters=10,
     num_restored=2,
     num_restored_changed=1,
@@ -48,6 +49,7 @@ RESTORED = RestoredOutput(
     num_restored_zero_base=0,
     num_ties=None,
     norm_removed=0.25,
+    norm_to_match=None,
     alpha=None,
     warning=HOSTILE,
 )

@@ -132,6 +132,19 @@ def test_a_finished_folder_is_left_as_it_is(
     assert {path.name: path.stat().st_mtime_ns for path in folder.iterdir()} == before
 
 
+def test_one_fact_has_no_interval(
+    folder: Path, base: Path, tuned: Path, mastery_folder: Path, tmp_path: Path
+) -> None:
+    facts = pl.read_parquet(folder / "facts.parquet")
+    facts.head(1).write_parquet(tmp_path / "one.parquet")
+    out = tmp_path / "out"
+    result = run_divergence(
+        str(base), str(tuned), str(tmp_path / "one.parquet"), mastery_folder, out
+    )
+    assert (result.low, result.high, result.num_facts) == (None, None, 1)
+    assert read_manifest(out, "divergence")["result"]["low"] is None
+
+
 def test_another_tokenizer_is_refused(
     base: Path, tuned: Path, asked: Path, mastery_folder: Path, tmp_path: Path
 ) -> None:

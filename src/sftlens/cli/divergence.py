@@ -31,7 +31,9 @@ def divergence(
     result = run_divergence(base, tuned, facts, mastery, out)
 
     def show() -> None:
-        interval = f"{result.low:.3f} to {result.high:.3f}"
+        interval = None
+        if result.low is not None and result.high is not None:
+            interval = f"{result.low:.3f} to {result.high:.3f}"
         print_table(
             f"KL(tuned ‖ base) in nats, on {result.num_facts} facts",
             ["over", "mean", "95 % interval"],

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
 from sftlens import notebook
 from sftlens.checkpoints import is_adapter, model_identity, resolve_model
@@ -31,7 +32,8 @@ class DivergenceResult(notebook.Tabular):
 
     Attributes:
         kl: mean over facts of KL(tuned ‖ base) over the tuned model's ten highest tokens, in nats.
-        low: lower end of its 95 % interval (bootstrap over facts).
+        low: lower end of its 95 % interval (bootstrap over facts); None for one fact, which tells
+            nothing of the spread.
         high: upper end.
         kl_full: mean over facts of the KL over the whole vocabulary, in nats.
         num_facts: facts it was measured on.
@@ -39,8 +41,8 @@ class DivergenceResult(notebook.Tabular):
     """
 
     kl: float
-    low: float
-    high: float
+    low: float | None
+    high: float | None
     kl_full: float
     num_facts: int
     out: str
@@ -125,8 +127,15 @@ def _tuned_identity(base: Path, tuned: Path) -> dict[str, str]:
 
 def _summary(table: pl.DataFrame, out: Path) -> DivergenceResult:
     kl = table["kl"].to_numpy()
+    low, high = _interval(kl)
+    kl_full = float(table["kl_full"].to_numpy().mean())
+    return DivergenceResult(float(kl.mean()), low, high, kl_full, len(kl), str(out))
+
+
+def _interval(kl: NDArray[np.float64]) -> tuple[float, float] | tuple[None, None]:
+    if len(kl) < 2:  # resampled, one fact is always itself: an interval without width
+        return None, None
     rng = np.random.default_rng(0)
     resampled = kl[rng.integers(len(kl), size=(_NUM_RESAMPLES, len(kl)))].mean(axis=1)
     low, high = np.quantile(resampled, [0.025, 0.975])
-    kl_full = float(table["kl_full"].to_numpy().mean())
-    return DivergenceResult(float(kl.mean()), float(low), float(high), kl_full, len(kl), str(out))
+    return float(low), float(high)
