@@ -88,8 +88,8 @@ def _stored(front: Rows, dtype: StorageType, written: Written) -> str:
             f"{percent(rounded)} of the squared norm instead of {percent(own['norm_removed'])}"
         )
     return (
-        f"All models were evaluated in {dtype}, and the checkpoint is stored in it: {loss}. Load it "
-        f"in {dtype}, or repair with --dtype {written.own} to search among what that type holds."
+        f"All models were evaluated in {dtype}, and the checkpoint is stored in it: {loss}. Load "
+        f"it in {dtype}, or repair with --dtype {written.own} to search among what that type holds."
     )
 
 
