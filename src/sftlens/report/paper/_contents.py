@@ -254,11 +254,12 @@ CONTENTS = (
         "Facts by mastery level, and those of them whose answer stands in their own question",
         echoed_levels,
         Layout(
-            {"domain": "Domain", "split": "Split"},
+            {"domain": "", "split": "Split"},
             [
                 Measure("Facts", "num_facts", None, "count"),
                 Measure("Echoed", "num_echoed", None, "count"),
             ],
+            groups=1,
             across="level",
             across_title="Level",
         ),
