@@ -210,19 +210,19 @@ def has(name: str) -> bool:
 
 
 @cache
-def arguments() -> str:
-    """The sources of the functions whose arguments texts name."""
-    return "".join(
-        inspect.getsource(one)
-        for one in (
-            transformers.PreTrainedModel.from_pretrained,
-            transformers.PreTrainedModel.save_pretrained,
-            transformers.PreTrainedTokenizerBase,
-            transformers.GgufConfig,
-            peft.PeftModel.save_pretrained,
-            peft.LoraConfig,
-        )
-    ) + " ".join(inspect.getdoc(torch.load) or "")
+def arguments() -> set[str]:
+    """The words in the sources of the functions whose arguments texts name."""
+    code = inspect.getdoc(torch.load) or ""
+    for one in (
+        transformers.PreTrainedModel.from_pretrained,
+        transformers.PreTrainedModel.save_pretrained,
+        transformers.PreTrainedTokenizerBase,
+        transformers.GgufConfig,
+        peft.PeftModel.save_pretrained,
+        peft.LoraConfig,
+    ):
+        code += inspect.getsource(one)
+    return set(re.findall(r"\w+", code))
 
 
 def wrong_names(text: Text) -> Iterator[str]:
@@ -295,6 +295,7 @@ def test_remedies_exist(check: Any) -> None:
             "run PeftModel.from_pretrainde('x').merge_and_unlaod(); T.from_pretrained(1)",
         ),
         (wrong_names, "model.save_pretrained(FOLDER, save_orignal_format=False)"),
+        (wrong_names, "PeftModel.load_pretrained(FOLDER)"),
         (wrong_names, "from transformers import GufConfig"),
         (wrong_variables, "give a key by OPENAI_APIKEY_2"),
         (wrong_variables, "set SSL_CA_FILE to the certificate"),
