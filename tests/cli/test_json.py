@@ -117,7 +117,8 @@ def test_probe(sftlens: Call, base: Path, world: Path, mastery: Mastery, tmp_pat
         "out": str(tmp_path / "mastery"),
     }
     assert set(found) == {
-        *("topics", "uncertain", "standard_error", "categories", "examples", "notes")
+        *("topics", "uncertain", "standard_error", "categories", "examples", "notes"),
+        *("num_echoed", "levels_without_echoed"),
     }
     assert PROBE.num_samples * PROBE.num_templates == 8
 

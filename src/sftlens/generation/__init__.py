@@ -4,6 +4,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from sftlens.generation._decoding import Completed, Decoding, Generator
+from sftlens.generation._finite import NotFiniteError, not_finite, require_finite
 from sftlens.generation._load import LoadedModel, load_model, load_tuned
 from sftlens.generation._prompts import (
     ANSWER_MARKER,
@@ -15,7 +16,6 @@ from sftlens.generation._tokenizer import load_tokenizer, padding_token
 
 if TYPE_CHECKING:
     from sftlens.generation._endpoint import EndpointGenerator
-    from sftlens.generation._finite import NotFiniteError, not_finite, require_finite
     from sftlens.generation._transformers import TransformersGenerator
 
 __all__ = [
@@ -41,10 +41,7 @@ __all__ = [
 
 _LAZY = {
     "EndpointGenerator": "_endpoint",
-    "NotFiniteError": "_finite",
     "TransformersGenerator": "_transformers",
-    "not_finite": "_finite",
-    "require_finite": "_finite",
 }
 """What needs torch or a client of HTTP, by the module that holds it."""
 

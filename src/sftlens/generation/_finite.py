@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
-
-import torch
+from typing import TYPE_CHECKING, Any
 
 from sftlens.errors import UserError
 from sftlens.model_folder import save_command
+
+if TYPE_CHECKING:
+    import torch
 
 _SHOWN = 40  # characters of a prompt
 
@@ -38,7 +39,7 @@ def require_finite(logits: torch.Tensor) -> None:
         NotFiniteError: for the first row that has none.
     """
     highest = logits.amax(dim=-1)
-    finite = torch.isfinite(highest)
+    finite = highest.isfinite()
     if bool(finite.all()):
         return
     row = int((~finite).nonzero()[0, 0])
@@ -54,6 +55,8 @@ def not_finite(model: Any, prompt: str, fault: str) -> UserError:
         prompt: what it was given.
         fault: what its logits hold.
     """
+    import torch
+
     folder = getattr(model, "name_or_path", "")
     shown = prompt if len(prompt) <= _SHOWN else prompt[:_SHOWN] + "…"
     if model.dtype == torch.float16:
