@@ -74,3 +74,20 @@ def test_of_large_files_the_ends_are_read(folder: Path, monkeypatch: pytest.Monk
         content[place] = 1
         (folder / name).write_bytes(content)
         assert first_fault(folder, files) == told
+
+
+@pytest.mark.parametrize(
+    "record",
+    [None, [1], "x", 3, {}, {"bytes": 2}, {"bytes": [1], "sha256": "0"}, {"bytes": 2, "sha256": 3}],
+)
+@pytest.mark.parametrize("sizes_only", [False, True])
+def test_a_record_that_is_none(folder: Path, record: object, sizes_only: bool) -> None:
+    files = {**fingerprints(folder), "table.parquet": record}
+    told = "the record of table.parquet is damaged"
+    assert first_fault(folder, files, sizes_only=sizes_only) == told
+
+
+@pytest.mark.parametrize("name", ["a" * 5000, "a\0b", "no/such"])
+def test_a_name_that_no_file_has(folder: Path, name: str) -> None:
+    files = {name: {"bytes": 1, "sha256": "0"}}
+    assert first_fault(folder, files) == f"{name} is missing"

@@ -44,7 +44,7 @@ def first_fault(folder: Path, files: Fingerprints, *, sizes_only: bool = False) 
     """Return what is missing or damaged first, or None where every file is whole.
 
     Texts that people edit count as whole in whatever words, unless they became shorter, or are
-    JSON no more.
+    JSON no more. A file whose record is no fingerprint cannot be checked, and counts as damaged.
 
     Args:
         folder: the folder.
@@ -52,8 +52,10 @@ def first_fault(folder: Path, files: Fingerprints, *, sizes_only: bool = False) 
         sizes_only: do not read the files.
     """
     for name, recorded in files.items():
+        if not _is_fingerprint(recorded):
+            return f"the record of {name} is damaged"
         path = folder / PurePosixPath(name)
-        if not path.is_file():
+        if not _is_file(path):
             return f"{name} is missing"
         size, full = path.stat().st_size, recorded["bytes"]
         is_text = path.suffix in _EDITABLE
@@ -68,6 +70,21 @@ def first_fault(folder: Path, files: Fingerprints, *, sizes_only: bool = False) 
         ):
             return f"{name} was changed"
     return None
+
+
+def _is_fingerprint(recorded: Any) -> bool:
+    return (
+        isinstance(recorded, Mapping)
+        and isinstance(recorded.get("bytes"), int)
+        and isinstance(recorded.get("sha256"), str)
+    )
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except (OSError, ValueError):  # a name that no file can have
+        return False
 
 
 def _digest(path: Path) -> str:
