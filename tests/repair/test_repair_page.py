@@ -48,7 +48,7 @@ def test_the_chart_follows_the_page_and_print_is_light(
     page, _ = opened(browser, Path(repaired.out) / "index.html", 1280, "light")
     light = colours(page)
     page.emulate_media(color_scheme="dark")
-    page.wait_for_function("document.documentElement.dataset.drawn === 'dark'")
+    page.locator("html[data-drawn=dark]").wait_for()
     dark = colours(page)
     assert all(one != other for one, other in zip(light, dark, strict=True))
     page.emulate_media(media="print", color_scheme="dark")

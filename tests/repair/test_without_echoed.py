@@ -69,7 +69,8 @@ def test_the_page_shows_both() -> None:
     examiner = examiner_of(facts)
     front = front_table(examiner, ROWS, strata(facts, None), seed=0).to_dicts()
     others = without_echoed_table(examiner, ROWS, None, seed=0).to_dicts()
-    content = {"why": "", "notes": [], "base": "b", "tuned": "t", "task": "", "command": ""}
+    texts = dict.fromkeys(("why", "base", "tuned", "task", "command"), "")
+    content = {**texts, "notes": [], "dtype": "float32", "stored": "float32"}
     shown = page(front, content, others)
     assert "The answers to 3 of the 8 test facts stand in their own question" in shown
     assert "40.0 % (" in shown

@@ -7,7 +7,7 @@ tied, tensors of no and of one entry, odd shapes, signed zeros and subnormals, m
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -158,6 +158,13 @@ RECIPES = {
 }
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _tensors_that_no_llama_has() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(_pair, "require_fit", lambda *_, **__: None)
+        yield
+
+
 @pytest.fixture(scope="module")
 def shapes(tmp_path_factory: pytest.TempPathFactory) -> dict[int, Path]:
     """Llamas of odd sizes by their number of blocks; names of eleven do not sort as numbers."""
@@ -196,10 +203,7 @@ def made(recipe: Recipe, shapes: Path, folder: Path, seed: int) -> Case:
     second = write_copy(first, folder / "tuned", tuned, num_shards=recipe.shards[1])
     if recipe.shards[1] == 1:
         (second / "model.safetensors.index.json").unlink(missing_ok=True)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(_pair, "require_fit", lambda *_, **__: None)  # no Llama has the small ones
-        pair = open_pair(first, second)
-    return Case(pair, read_tensors(first), read_tensors(second))
+    return Case(open_pair(first, second), read_tensors(first), read_tensors(second))
 
 
 @pytest.fixture(scope="module")
