@@ -61,7 +61,7 @@ while cause is not None:
 print(f"{'causes':<19} {', '.join(type(one).__name__ for one in causes) or None}")
 assert isinstance(plain, OSError), "CHANGED: Python itself"
 assert type(by_path) is RuntimeError, "CHANGED: the class of the error"
-assert not any(isinstance(one, OSError) for one in causes), "CHANGED: the reason is told"
-assert "File too large" not in str(by_path), "CHANGED: the reason is told"
+assert not any(isinstance(one, OSError) for one in causes), "CHANGED: the reason is given"
+assert "File too large" not in str(by_path), "CHANGED: the reason is given"
 PYTHON
 "$work/venv/bin/python" "$work/run.py" "$work"

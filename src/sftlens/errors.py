@@ -1,4 +1,4 @@
-"""What the user can mend, told in one line."""
+"""Mistakes that the user can fix, reported in one line."""
 
 from __future__ import annotations
 

@@ -92,7 +92,7 @@ def emit(result: Mapping[str, Any], as_json: bool, show: Callable[[], None]) -> 
 def run() -> NoReturn:
     """Run the command line.
 
-    Exits with 0 when done, with 2 and one line on standard error when the user can mend it, with
+    Exits with 0 when done, with 2 and one line on standard error when the user can fix it, with
     130 on Ctrl-C, and with 1 and a traceback when it is our bug.
     """
     # Importing torch and transformers makes a million objects that live to the end: looking

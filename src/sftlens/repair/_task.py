@@ -200,7 +200,7 @@ def _rows(path: Path) -> list[dict[str, Any]]:
     except (OSError, ValueError, RecursionError) as error:
         if isinstance(error, UserError):
             raise
-        raise UserError(f"{path}: cannot be read ({first_line(error)}); mend it") from None
+        raise UserError(f"{path}: cannot be read ({first_line(error)}); fix it") from None
 
 
 def _json_rows(path: Path) -> list[dict[str, Any]]:
@@ -219,7 +219,7 @@ def _parquet_rows(path: Path) -> list[dict[str, Any]]:
 def _example(row: Any, number: int, path: Path) -> Example:
     where = f"{path}, example {number}"
     if not isinstance(row, dict):
-        raise UserError(f"{where}: is no object with prompt and completion; mend it")
+        raise UserError(f"{where}: is no object with prompt and completion; fix it")
     for column in ("prompt", "completion"):
         if not isinstance(row.get(column), str) or not row[column].strip():
             raise UserError(f"{where}: {column} is missing or empty; give text")

@@ -34,7 +34,7 @@ def parse(text: str, where: str) -> Any:
     try:
         return json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise UserError(f"{where}: is no JSON ({error}); mend it") from None
+        raise UserError(f"{where}: is no JSON ({error}); fix it") from None
 
 
 def json_lines(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -60,7 +60,7 @@ def json_rows(path: Path, value: object) -> Iterator[tuple[str, dict[str, Any]]]
         UserError: when the value is no list of objects.
     """
     if not isinstance(value, list):
-        raise UserError(f"{path}: holds {shown(value)} where a list of rows belongs; mend it")
+        raise UserError(f"{path}: holds {shown(value)} where a list of rows belongs; fix it")
     for number, row in enumerate(value, start=1):
         where = f"{path}, row {number}"
         yield where, as_object(row, where)

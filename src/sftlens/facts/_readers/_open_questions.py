@@ -57,7 +57,7 @@ def _trivia_qa(row: Mapping[str, Any], where: str) -> _Row:
     question = _values.text(row, "Question" if official else "question", where)
     answer = row.get("Answer" if official else "answer")
     if not isinstance(answer, dict | None):
-        raise UserError(f"{where}: answer {_values.shown(answer)} is no object; mend it")
+        raise UserError(f"{where}: answer {_values.shown(answer)} is no object; fix it")
     names = ["Value", "Aliases", "NormalizedAliases"]
     if not official:
         names = ["value", "aliases", "normalized_aliases"]
