@@ -47,7 +47,6 @@ def written(base: Path, tuned: Path, out: Path) -> dict[str, bytes]:
 
 def test_a_model_gives_its_own(model: Path, base: Path, tmp_path: Path) -> None:
     (model / "additional_chat_templates" / "notes.txt").write_text("left")
-    (model / "adapter_config.json").write_text("{}")
     files = written(base, model, tmp_path / "out")
     assert set(files) == GIVEN | {"additional_chat_templates/tools.jinja"}
     assert files["additional_chat_templates/tools.jinja"] == b"base"

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from tiny_models import write_copy
+from tiny_models import configured, write_copy
 
 from sftlens.errors import UserError
 from sftlens.weights import Request, diff, open_pair, preview_restoration, restore_checkpoints
@@ -62,18 +62,20 @@ def test_rows_that_only_the_tuned_model_has(tmp_path: Path, base: Path, tuned: P
         tensors[EMBEDDING][-1, 3] = float("nan")
         return tensors
 
-    pair = open_pair(base, write_copy(tuned, tmp_path / "padded", padded))
+    wider = configured(write_copy(tuned, tmp_path / "padded", padded), vocab_size=66)
+    pair = open_pair(base, wider)
     for region in ("blocks", "all"):
         with pytest.raises(UserError, match=f"'{EMBEDDING}' holds nan in the tuned model"):
             diff(pair, shares=[1], region=region)
 
 
-def test_masks_that_no_parameter_holds_may_be_infinite(
+def test_buffers_that_no_parameter_holds_may_be_infinite(
     tmp_path: Path, base: Path, tuned: Path
 ) -> None:
-    def masked(tensors: Tensors) -> Tensors:
-        return tensors | {"model.layers.0.self_attn.mask": torch.tensor([0.0, float("-inf")])}
+    def buffered(tensors: Tensors) -> Tensors:
+        name = "model.layers.0.self_attn.rotary_emb.inv_freq"
+        return tensors | {name: torch.tensor([0.0, float("-inf")])}
 
-    first = write_copy(base, tmp_path / "first", masked)
-    second = write_copy(tuned, tmp_path / "second", masked)
+    first = write_copy(base, tmp_path / "first", buffered)
+    second = write_copy(tuned, tmp_path / "second", buffered)
     assert diff(open_pair(first, second), shares=[1]).num_changed > 0

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import shutil
 from collections.abc import Callable
@@ -12,6 +11,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from tiny_models import (
+    configured,
     moved,
     read_tensors,
     same_bits,
@@ -28,12 +28,6 @@ from sftlens.weights import open_pair, select
 
 Tensors = dict[str, torch.Tensor]
 Change = Callable[[Tensors], Tensors]
-
-
-def configured(folder: Path, **settings: object) -> Path:
-    path = folder / "config.json"
-    path.write_text(json.dumps({**json.loads(path.read_text()), **settings}))
-    return folder
 
 
 def without(name: str) -> Change:

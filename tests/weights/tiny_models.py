@@ -241,6 +241,13 @@ def read_tensors(folder: Path) -> dict[str, torch.Tensor]:
     return tensors
 
 
+def configured(folder: Path, **settings: object) -> Path:
+    """The same folder, with other settings in its config.json."""
+    path = folder / "config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **settings}))
+    return folder
+
+
 def write_copy(
     source: Path,
     folder: Path,
