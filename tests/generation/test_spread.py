@@ -27,4 +27,7 @@ def test_a_model_is_spread_where_one_gpu_cannot_hold_it(
     memory = int(size * memory_per_byte)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: num_devices)
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _: (0, memory))
-    assert _is_spread(checkpoint) is expected
+    assert _is_spread(checkpoint, None) is expected
+    assert _is_spread(checkpoint, "float32") is expected  # as it is stored
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _: (0, memory // 2))
+    assert _is_spread(checkpoint, "bfloat16") is expected
