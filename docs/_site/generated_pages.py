@@ -17,7 +17,7 @@ from sftlens.cli import COMMANDS, complete_app
 ROOT = Path(__file__).parents[2]
 ROOMS = (
     *("facts", "world", "generation", "mastery", "tuning", "scoring"),
-    *("divergence", "weights", "repair", "advice", "study", "report"),
+    *("divergence", "weights", "repair", "advice", "study", "intervals", "report"),
 )
 """The packages of the reference, in the order in which the data flows."""
 

@@ -131,6 +131,6 @@ def test_a_node_that_does_not_see_the_store(tmp_path: Path) -> None:
     from sftlens.study._ray import _do
 
     job = Job(kind="world", name="world", settings={}, inputs={}, key="k")
-    told = _do(job, {}, os.fspath(tmp_path / "absent"), "mark", 1)
-    assert told is not None
-    assert "all nodes see" in told
+    finished = _do(job, {}, os.fspath(tmp_path / "absent"), "mark", 1)
+    assert finished.failure is not None
+    assert "all nodes see" in finished.failure

@@ -270,8 +270,8 @@ def test_tasks_count_by_content(run: StudyRun, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        (None, "cannot be read as YAML"),
-        ("task: [", "cannot be read as YAML"),
+        (None, "does not exist; give a YAML file of a task"),
+        ("task: [", "line 1: is not valid YAML"),
         ("- task", "names no task:"),
         ("task: [a, b]\n", "names no task:"),
         ("task: own\noutput_type: dance\n", "Got invalid output_type 'dance'"),

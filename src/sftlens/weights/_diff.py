@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from sftlens.progress import Advance, silent
+from sftlens.rounding import fixed
 from sftlens.weights._concentration import held, total
 from sftlens.weights._engine import Engine, Shared, best_engine
 from sftlens.weights._finite import require_finite_rest
@@ -101,9 +102,10 @@ class Diff:
         beyond = [s for s in self.selections if s.num_restored > self.num_changed]
         if beyond and self.num_changed:
             shares = ", ".join(share_label(selection.share) for selection in beyond)
+            changed = fixed(100 * self.num_changed / self.num_parameters, 2)
             notes.append(
-                f"fine-tuning changed only {100 * self.num_changed / self.num_parameters:.2f} % of "
-                f"the parameters: of the shares beyond that ({shares}) only changed entries count"
+                f"fine-tuning changed only {changed} % of the parameters: of the shares "
+                f"beyond that ({shares}) only changed entries count"
             )
         zeros = [(s.share, top) for s, top in zip(self.selections, self.top.values(), strict=True)]
         share, top = max(zeros, key=lambda one: one[1].num_zero / max(1, one[1].num_changed))

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from sftlens.norms import is_same_norm
 from sftlens.progress import Advance, silent
+from sftlens.rounding import fixed
 from sftlens.weights._apply import apply
 from sftlens.weights._engine import Engine, best_engine
 from sftlens.weights._pair import CheckpointPair
@@ -115,8 +116,8 @@ def _unreached(planned: Planned, removed: float, dtype: str) -> str | None:
         return None
     return (
         f"share {share_label(planned.share)}: no interpolation stored in {dtype} removes the "
-        f"{100 * target:.2f} % of the squared norm that relative does; the nearest removes "
-        f"{100 * removed:.2f} %" + _remedy(dtype)
+        f"{fixed(100 * target, 2)} % of the squared norm that relative does; the nearest removes "
+        f"{fixed(100 * removed, 2)} %" + _remedy(dtype)
     )
 
 
@@ -137,7 +138,7 @@ def _rounded_away(
 
 
 def _effect(norm_removed: float) -> str:
-    return f"{'adds' if norm_removed < 0 else 'removes'} {100 * abs(norm_removed):.2f} %"
+    return f"{'adds' if norm_removed < 0 else 'removes'} {fixed(100 * abs(norm_removed), 2)} %"
 
 
 def _remedy(dtype: str) -> str:
